@@ -1,0 +1,457 @@
+//! What goes into the scheduler and what comes out: the contract with driver and store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::config::{Config, Data};
+use common::ids::{AttemptId, CohortId, SweepName, TrialId, WorkerId};
+
+/// Milliseconds on the driver's monotonic clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Time(pub u64);
+
+/// One attached stream of a worker. A message of an older session is ignored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Session(pub u64);
+
+/// A config with a seed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Trial {
+    /// Hash of what the trial is.
+    pub id: TrialId,
+    /// Shared by the trials that differ in their seed alone.
+    pub config: Arc<Config>,
+    /// The replicate.
+    pub seed: u64,
+}
+
+/// How many trials of a fusion key train together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fusion {
+    /// By device: 1 on a CPU, 16 on a GPU.
+    Auto,
+    /// Every trial alone.
+    Off,
+    /// At most this many.
+    Size(u32),
+}
+
+/// A sweep without its members.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SweepHeader {
+    /// Its name.
+    pub name: SweepName,
+    /// The resolved sweep file (overlay and overrides applied), as text.
+    pub yaml: String,
+    /// Model family's name and data set.
+    pub model: common::config::Model,
+    /// Data set.
+    pub data: Data,
+    /// Cohort size.
+    pub fusion: Fusion,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Stops the sweep after this many failed trials.
+    pub failures_max: Option<u64>,
+    /// Stops the sweep after this much training time, all slots added.
+    pub slot_seconds_max: Option<f64>,
+    /// Content digest that every worker must have; pinned by the first lease.
+    pub data_digest: Option<String>,
+}
+
+/// What a worker says when it attaches.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkerHello {
+    /// Stays the same over restarts of its agent.
+    pub id: WorkerId,
+    /// Host name.
+    pub host: String,
+    /// Version of the program.
+    pub program_version: String,
+    /// Version of libtorch; empty where no trainer has started yet.
+    pub libtorch_version: String,
+    /// Device by slot.
+    pub slots: Vec<Device>,
+    /// Content digest by data set, for those it has.
+    pub data_digests: BTreeMap<Data, String>,
+    /// What its slots hold: attempts that have not ended.
+    pub running: Vec<RunningCohort>,
+    /// Takes no more leases.
+    pub draining: bool,
+}
+
+/// A device of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Device {
+    /// The host's processor.
+    Cpu,
+    /// A CUDA device by ordinal.
+    Cuda(u32),
+}
+
+/// A cohort that a reconnecting worker still runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunningCohort {
+    /// The cohort.
+    pub cohort: CohortId,
+    /// Index into the worker's slots.
+    pub slot: u32,
+    /// Its attempts that have not ended.
+    pub attempts: Vec<AttemptId>,
+}
+
+/// Metrics of one epoch; errors are fractions, epochs count from 1.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct EpochMetrics {
+    /// Epoch, from 1.
+    pub epoch: u32,
+    /// Mean training loss over the epoch.
+    pub train_loss: f64,
+    /// Mean training error over the epoch.
+    pub train_error: f64,
+    /// Validation loss after the epoch.
+    pub val_loss: f64,
+    /// Validation error after the epoch.
+    pub val_error: f64,
+    /// Gate of the evaluation.
+    pub gate: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Mean norm of the gradients before clipping.
+    pub grad_norm: f64,
+    /// Training examples per second of this trial.
+    pub examples_per_second: f64,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Training examples seen.
+    pub examples: u64,
+}
+
+/// How a trial ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum OutcomeKind {
+    /// Trained to its last epoch or stopped early.
+    Completed,
+    /// The loss became NaN or infinite.
+    Diverged,
+    /// Every attempt that counts died, or the trial cannot run.
+    Failed,
+    /// No sweep wants it any more.
+    Cancelled,
+}
+
+/// Result of a trial.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub kind: OutcomeKind,
+    /// Epochs trained in all.
+    pub epochs: u32,
+    /// Seconds of training in the last attempt.
+    pub seconds: f64,
+    /// The epoch whose weights were tested.
+    pub best_epoch: Option<u32>,
+    /// Test error of the best epoch's weights.
+    pub test_error: Option<f64>,
+    /// Test loss of the best epoch's weights.
+    pub test_loss: Option<f64>,
+    /// Validation error at the best epoch.
+    pub val_error: Option<f64>,
+    /// Validation loss at the best epoch.
+    pub val_loss: Option<f64>,
+    /// Training loss at the best epoch.
+    pub train_loss: Option<f64>,
+    /// Why, in words.
+    pub reason: String,
+    /// Where the result came from.
+    pub provenance: Provenance,
+}
+
+/// Where a result came from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Provenance {
+    /// Version of the program.
+    pub program_version: String,
+    /// Version of libtorch.
+    pub libtorch_version: String,
+    /// Device name.
+    pub device: String,
+    /// Precision of the matrix products.
+    pub precision: String,
+    /// Trials trained together at the start of the attempt.
+    pub cohort_size: u32,
+    /// Digest of the data's content.
+    pub data_digest: String,
+    /// Threads of libtorch.
+    pub threads: u32,
+}
+
+/// Why a cohort ended without outcomes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FailureCause {
+    /// The device's or the host's memory did not suffice.
+    OutOfMemory,
+    /// The trainer process ended by itself or by a signal.
+    TrainerDied,
+    /// The data set is missing or wrong on that worker.
+    Data,
+    /// An error that the trainer caught.
+    Bug,
+}
+
+/// A cohort ended without outcomes for these attempts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CohortFailure {
+    /// The cohort.
+    pub cohort: CohortId,
+    /// Its attempts that had not ended.
+    pub attempts: Vec<AttemptId>,
+    /// Kind of failure.
+    pub cause: FailureCause,
+    /// What happened.
+    pub message: String,
+    /// The newest lines of the trainer's stderr.
+    pub stderr_tail: String,
+}
+
+/// What a worker reports about its attempts.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Report {
+    /// An epoch ended.
+    Epoch(AttemptId, EpochMetrics),
+    /// A trial ended.
+    Ended(AttemptId, Outcome),
+    /// An attempt was handed back with a checkpoint at this epoch.
+    Returned(AttemptId, u32),
+    /// A cohort ended without outcomes.
+    CohortFailed(CohortFailure),
+}
+
+/// A trial as the store holds it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredTrial {
+    /// The trial.
+    pub trial: Trial,
+    /// Number of the latest attempt; 0 before the first.
+    pub attempts: u32,
+    /// Solo deaths that counted against it.
+    pub deaths: u32,
+    /// Largest cohort that it may join, after blame split its cohorts.
+    pub cohort_size_max: Option<u32>,
+    /// Epochs of its history, contiguous from 1.
+    pub epochs: u32,
+    /// Best eligible or latest validation error seen, for progress.
+    pub val_error: Option<f64>,
+    /// Where it stands.
+    pub state: StoredState,
+}
+
+/// Where a stored trial stands.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StoredState {
+    /// Waits for a slot.
+    Pending,
+    /// Its latest attempt runs, as far as the store knows.
+    Running {
+        /// On this worker.
+        worker: WorkerId,
+        /// In this cohort.
+        cohort: CohortId,
+    },
+    /// It has an outcome.
+    Ended(OutcomeKind),
+}
+
+/// What happened. `apply` takes one at a time.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// At start, before anything else: sweeps, oldest first.
+    SweepRestored(SweepHeader),
+    /// At start: trials in pages.
+    TrialsRestored(Vec<StoredTrial>),
+    /// At start: members of a sweep in the order of their expansion, in pages; `true` = removed.
+    MembersRestored(SweepName, Vec<(TrialId, bool)>),
+    /// At start: the last event of a restoration, with the highest cohort id ever used.
+    Restored {
+        /// Highest cohort id in the store.
+        cohort_max: CohortId,
+    },
+    /// A sweep file was applied; its members follow in chunks.
+    SweepApplied(SweepHeader),
+    /// A chunk of a sweep's members, in the order of expansion.
+    TrialsAdded(SweepName, Vec<Trial>),
+    /// The last chunk was sent: members that were not named again are removed.
+    SweepExpanded(SweepName),
+    /// A worker opened a stream.
+    WorkerAttached(Session, WorkerHello),
+    /// A stream ended: the worker's lease clock runs on.
+    WorkerDetached(WorkerId, Session),
+    /// A sign of life.
+    Heartbeat {
+        /// From this worker.
+        worker: WorkerId,
+        /// On this stream.
+        session: Session,
+        /// Takes no more leases.
+        draining: bool,
+    },
+    /// Reports in the order of the worker's spool, up to this sequence number.
+    Reported {
+        /// From this worker.
+        worker: WorkerId,
+        /// On this stream.
+        session: Session,
+        /// Sequence number of the last report.
+        through: u64,
+        /// The reports.
+        reports: Vec<Report>,
+    },
+    /// The coordinator stops: hand out nothing more.
+    Closing,
+    /// Time passed.
+    Tick,
+}
+
+/// How an attempt ended, for its row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AttemptEnd {
+    /// With an outcome of its trial.
+    Outcome(OutcomeKind),
+    /// Its worker was lost.
+    WorkerLost,
+    /// Handed back at a drain.
+    Returned,
+    /// Its cohort failed; counted tells whether it counts against the trial.
+    CohortFailed {
+        /// Kind of failure.
+        cause: FailureCause,
+        /// Counts against the trial: it died alone.
+        counted: bool,
+        /// What happened.
+        message: String,
+        /// The newest lines of the trainer's stderr.
+        stderr_tail: String,
+    },
+    /// Nobody wants it any more.
+    Cancelled,
+}
+
+/// A row change. The changes of one `apply` are committed together, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Change {
+    /// Insert or update a sweep; it is not expanded until `SweepExpanded`.
+    SweepApplied(SweepHeader),
+    /// Add trials that are not stored yet.
+    TrialsAdded(Vec<Trial>),
+    /// Add members, or restore removed ones; the first has this place in the expansion's order.
+    MembersAdded {
+        /// Of this sweep.
+        sweep: SweepName,
+        /// Place of the first.
+        first_index: u64,
+        /// The trials, in order.
+        trials: Vec<TrialId>,
+    },
+    /// Mark members removed.
+    MembersRemoved(SweepName, Vec<TrialId>),
+    /// The sweep has all its members.
+    SweepExpanded(SweepName),
+    /// Every member has an outcome.
+    SweepCompleted(SweepName),
+    /// Members became pending again after completion.
+    SweepReopened(SweepName),
+    /// The sweep's data digest.
+    DataPinned(SweepName, String),
+    /// A worker attached.
+    WorkerAttached(WorkerHello),
+    /// A worker was lost or left.
+    WorkerDetached(WorkerId),
+    /// An attempt was leased.
+    AttemptStarted {
+        /// The attempt.
+        attempt: AttemptId,
+        /// On this worker.
+        worker: WorkerId,
+        /// In this cohort.
+        cohort: CohortId,
+        /// Of this size.
+        cohort_size: u32,
+    },
+    /// An attempt whose trial was pending again is adopted by its old worker.
+    AttemptAdopted(AttemptId),
+    /// An attempt ended; `deaths` and `cohort_size_max` are the trial's new ones.
+    AttemptEnded {
+        /// The attempt.
+        attempt: AttemptId,
+        /// How.
+        end: AttemptEnd,
+        /// Solo deaths so far.
+        deaths: u32,
+        /// Largest cohort that the trial may join now.
+        cohort_size_max: Option<u32>,
+    },
+    /// An epoch of a current attempt.
+    EpochRecorded(AttemptId, EpochMetrics),
+    /// A trial ended; at most once per trial.
+    OutcomeRecorded(AttemptId, Outcome),
+    /// A trial without a running attempt ended (cancelled, or failed before it ran).
+    TrialClosed(TrialId, OutcomeKind, String),
+}
+
+/// One trial of a lease.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LeasedTrial {
+    /// The trial.
+    pub trial: Trial,
+    /// Its attempt.
+    pub attempt: AttemptId,
+    /// Epochs of its history that are stored: a checkpoint beyond them is not resumed from.
+    pub epochs_stored: u32,
+}
+
+/// A message to send once the changes of the same `apply` are committed.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Message {
+    /// First answer to a worker: the attempts that go on; it stops all others.
+    Welcome {
+        /// To this worker.
+        worker: WorkerId,
+        /// On this stream.
+        session: Session,
+        /// Attempts of its hello that go on.
+        adopted: Vec<AttemptId>,
+    },
+    /// A cohort for a slot.
+    Lease {
+        /// To this worker.
+        worker: WorkerId,
+        /// On this stream.
+        session: Session,
+        /// Index into the worker's slots.
+        slot: u32,
+        /// The cohort.
+        cohort: CohortId,
+        /// Its trials, deepest first.
+        trials: Vec<LeasedTrial>,
+    },
+    /// End an attempt.
+    Stop {
+        /// To this worker.
+        worker: WorkerId,
+        /// On this stream.
+        session: Session,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Reports up to this sequence number are committed or known to be stale.
+    Acknowledge {
+        /// To this worker.
+        worker: WorkerId,
+        /// On this stream.
+        session: Session,
+        /// Sequence number.
+        through: u64,
+    },
+    /// Every member of a sweep has an outcome (again).
+    SweepCompleted(SweepName),
+}

@@ -1,0 +1,1 @@
+//! GradNet components and models on libtorch.
