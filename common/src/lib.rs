@@ -1,8 +1,16 @@
 //! What the processes of GradSweep share: ids, the sweep file, Philox, data sets and, with the
 //! feature `edge`, the wire types and telemetry.
 
+mod canonical;
 pub mod config;
+mod config_json;
+pub mod data;
 pub mod ids;
+pub mod params;
+pub mod philox;
+pub mod spec;
 
+#[cfg(feature = "edge")]
+pub mod telemetry;
 #[cfg(feature = "edge")]
 pub mod wire;

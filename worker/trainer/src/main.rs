@@ -1,2 +1,204 @@
-//! The trainer.
-fn main() {}
+//! The trainer process: holds one device and trains what its agent sends over a pipe. By hand it
+//! trains one cohort description from a file, or times a training step.
+
+use std::fs::File;
+use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use common::wire::{self, from_trainer};
+use trainer::bench::{Bench, Shape, median};
+use trainer::device::{DeviceName, hold};
+use trainer::link::{Commands, Link, LinkError, Pipe};
+use trainer::serve::{Options, Trainer, check_libtorch, serve};
+
+/// Trains GradNet cohorts on one device.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// `cpu` or `cuda:N`
+    #[arg(long, default_value = "cpu", global = true)]
+    device: String,
+    /// Threads of one operation. Several threads on busy cores are far slower than one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), global = true)]
+    threads: u32,
+    /// Folder with the data sets [default: GRADSWEEP_DATA, else ./data]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Folder of the checkpoints
+    #[arg(long, default_value = "checkpoints")]
+    checkpoints: PathBuf,
+    /// Seconds between checkpoints
+    #[arg(long, default_value_t = 30.0)]
+    checkpoint_interval: f64,
+    /// Train this cohort description (JSON) and print its reports as JSON lines
+    #[arg(long, value_name = "FILE")]
+    cohort: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Time the training step of the paper's MLP and print one JSON line per round
+    BenchStep {
+        #[arg(long, default_value_t = 512)]
+        width: usize,
+        #[arg(long, default_value_t = 500)]
+        batch: i64,
+        #[arg(long, default_value_t = 8)]
+        depth: usize,
+        #[arg(long, default_value_t = 1)]
+        cohort_size: usize,
+        /// Steps of one round
+        #[arg(long, default_value_t = 10)]
+        steps: usize,
+        /// Do a round for each line of standard input, to alternate with another program
+        #[arg(long)]
+        on_input: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    common::telemetry::init(io::stderr);
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    // Libraries print to descriptor 1: from here on that is stderr, and the protocol has its own.
+    let output = File::from(rustix::io::dup(io::stdout().as_fd()).context("cannot keep stdout")?);
+    rustix::stdio::dup2_stdout(io::stderr().as_fd()).context("cannot point stdout at stderr")?;
+    ignore_interrupt();
+    let device = arguments.device.parse::<DeviceName>()?;
+    let held = hold(device, arguments.threads)?;
+    anyhow::ensure!(check_libtorch(&held), "libtorch computes wrong products on {device}");
+    if let Some(Command::BenchStep { width, batch, depth, cohort_size, steps, on_input }) =
+        arguments.command
+    {
+        let bench = Bench::new(Shape { width, batch, depth, cohort_size }, &held);
+        let bench = bench.map_err(|error| anyhow::anyhow!("cannot build the model: {error}"))?;
+        return time_steps(bench, steps, on_input, output);
+    }
+    let options = Options {
+        data: arguments.data,
+        checkpoints: arguments.checkpoints,
+        checkpoint_interval_s: arguments.checkpoint_interval,
+    };
+    let mut trainer = Trainer::new(held, options);
+    match arguments.cohort {
+        Some(file) => train_file(&mut trainer, &file, output),
+        None => Ok(serve(&mut trainer, Pipe::new(io::stdin(), output))?),
+    }
+}
+
+/// Ctrl-C in a terminal is the agent's to handle: it hands running cohorts back.
+fn ignore_interrupt() {
+    // SAFETY: sets the disposition of one signal, before any other thread exists.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
+fn time_steps(
+    mut bench: Bench,
+    steps: usize,
+    on_input: bool,
+    mut output: File,
+) -> anyhow::Result<()> {
+    let mut round = || {
+        let times = bench.round(steps);
+        let line = serde_json::json!({"median_ms": median(&times), "steps": times.len()});
+        writeln!(output, "{line}").context("cannot write to stdout")
+    };
+    if !on_input {
+        return round();
+    }
+    for line in io::stdin().lock().lines() {
+        line.context("cannot read standard input")?;
+        round()?;
+    }
+    Ok(())
+}
+
+fn train_file(trainer: &mut Trainer, file: &Path, output: File) -> anyhow::Result<()> {
+    let cohort = read_description(file)?;
+    trainer.run(cohort, &mut JsonLines { output, commands: Commands::default() })?;
+    Ok(())
+}
+
+/// `{"model", "data", "trials": [{"trial", "seed", "params": {…}}, …]}`
+fn read_description(file: &Path) -> anyhow::Result<wire::TrainCohort> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the cohort description {}", file.display()))?;
+    let json = serde_json::from_str::<serde_json::Value>(&text)
+        .with_context(|| format!("{} is not JSON", file.display()))?;
+    let text = |value: &serde_json::Value, key: &str| {
+        let found = value[key].as_str().map(str::to_owned);
+        found.with_context(|| format!("{}: `{key}` is not a text", file.display()))
+    };
+    let (model, data) = (text(&json, "model")?, text(&json, "data")?);
+    let trials = json["trials"].as_array().context("`trials` is not a list")?;
+    let trials = trials.iter().map(|trial| {
+        Ok(wire::LeasedTrial {
+            attempt: Some(wire::AttemptId { trial: text(trial, "trial")?, attempt: 1 }),
+            model: model.clone(),
+            data: data.clone(),
+            params: trial["params"].to_string(),
+            seed: trial["seed"].as_u64().context("`seed` is not a whole number")?,
+            epochs_stored: 0,
+        })
+    });
+    Ok(wire::TrainCohort { cohort: 1, trials: trials.collect::<anyhow::Result<_>>()? })
+}
+
+/// Reports as JSON lines; no commands.
+struct JsonLines {
+    output: File,
+    commands: Commands,
+}
+
+impl Link for JsonLines {
+    fn send(&mut self, message: from_trainer::Message) -> Result<(), LinkError> {
+        let line = match message {
+            from_trainer::Message::Epoch(report) => serde_json::json!({
+                "trial": report.attempt.map(|attempt| attempt.trial),
+                "epoch": report.epoch,
+                "train_loss": report.train_loss,
+                "train_error": report.train_error,
+                "val_loss": report.val_loss,
+                "val_error": report.val_error,
+                "gate": report.gate,
+                "grad_norm": report.grad_norm,
+                "examples_per_second": report.examples_per_second,
+                "seconds": report.seconds,
+            }),
+            from_trainer::Message::Outcome(outcome) => serde_json::json!({
+                "outcome": outcome.kind().as_str_name(),
+                "trial": outcome.attempt.map(|attempt| attempt.trial),
+                "epochs": outcome.epochs,
+                "best_epoch": outcome.best_epoch,
+                "test_error": outcome.test_error,
+                "val_error": outcome.val_error,
+                "train_loss": outcome.train_loss,
+                "seconds": outcome.seconds,
+                "reason": outcome.reason,
+            }),
+            from_trainer::Message::Ready(_)
+            | from_trainer::Message::Returned(_)
+            | from_trainer::Message::Failed(_)
+            | from_trainer::Message::Finished(_) => return Ok(()),
+        };
+        writeln!(self.output, "{line}").map_err(LinkError::new)
+    }
+
+    fn commands(&mut self, _wait: bool) -> &mut Commands {
+        &mut self.commands
+    }
+}

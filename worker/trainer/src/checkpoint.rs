@@ -1,0 +1,308 @@
+//! Checkpoints: one safetensors file per trial, whatever cohort it was in, readable from Python.
+//!
+//! Tensors `model.NAME`, `adam.first.NAME`, `adam.second.NAME` and, once an epoch was eligible,
+//! `best.NAME`, without the trial axis; counters in the metadata. Written to a temporary file,
+//! synced and renamed, so that a file is whole or absent.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use common::config::RESULTS_SCHEMA_VERSION;
+use safetensors::{Dtype, SafeTensors, View};
+use tch::{Device, Kind, Tensor};
+
+use crate::selection::{Best, Evaluation};
+
+/// A checkpoint that cannot be written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system refused.
+    #[error("cannot {step} checkpoint {path}")]
+    File {
+        /// What was tried.
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or cut off.
+    #[error("checkpoint {path} is not a whole safetensors file")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// Something that every checkpoint has is missing or of another trial.
+    #[error("checkpoint {path}: {what}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Where one trial stands at an epoch boundary.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The trial.
+    pub trial: String,
+    /// Its parameters as JSON: a file of another trial is refused.
+    pub params: String,
+    /// Epochs done.
+    pub epoch: u32,
+    /// Optimiser steps done.
+    pub steps: u64,
+    /// Seconds of training, those of earlier attempts included.
+    pub seconds: f64,
+    /// Training steps with a finite loss so far, best epoch and its metrics.
+    pub best: Option<Best>,
+    /// By name, without the trial axis.
+    pub tensors: HashMap<String, Tensor>,
+}
+
+/// Where a trial's checkpoint lives.
+pub fn path(directory: &Path, trial: &str) -> PathBuf {
+    directory.join(format!("{trial}.safetensors"))
+}
+
+impl Checkpoint {
+    /// Writes the file, whole or not at all.
+    pub fn save(&self, directory: &Path) -> Result<(), CheckpointError> {
+        let path = path(directory, &self.trial);
+        let host = |(name, tensor): (&String, &Tensor)| (name.clone(), HostTensor::new(tensor));
+        let tensors = self.tensors.iter().map(host).collect::<Vec<_>>();
+        let bytes = safetensors::serialize(tensors, Some(self.metadata()))
+            .map_err(|source| CheckpointError::Format { path: path.clone(), source })?;
+        let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+        let step = |step| {
+            let path = path.clone();
+            move |source| CheckpointError::File { step, path, source }
+        };
+        fs::create_dir_all(directory).map_err(step("make the folder of"))?;
+        let mut file = File::create(&temporary).map_err(step("create"))?;
+        file.write_all(&bytes).map_err(step("write"))?;
+        file.sync_all().map_err(step("sync"))?;
+        fs::rename(&temporary, &path).map_err(step("rename"))?;
+        File::open(directory).and_then(|folder| folder.sync_all()).map_err(step("sync the folder of"))
+    }
+
+    /// Reads a trial's file; none where there is no file.
+    pub fn load(
+        directory: &Path,
+        trial: &str,
+        params: &str,
+    ) -> Result<Option<Checkpoint>, CheckpointError> {
+        let path = path(directory, trial);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(CheckpointError::File { step: "read", path, source }),
+        };
+        let format = |source| CheckpointError::Format { path: path.clone(), source };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let file = SafeTensors::deserialize(&bytes).map_err(format)?;
+        let mut tensors = HashMap::new();
+        for (name, view) in file.tensors() {
+            let tensor = read_tensor(&view).ok_or_else(|| CheckpointError::Content {
+                path: path.clone(),
+                what: format!("tensor {name} has type {:?}", view.dtype()),
+            })?;
+            tensors.insert(name, tensor);
+        }
+        let fields = Fields { path: &path, metadata: &metadata };
+        fields.expect("trial", trial)?;
+        fields.expect("params", params)?;
+        fields.expect("results_schema_version", &RESULTS_SCHEMA_VERSION.to_string())?;
+        Ok(Some(Checkpoint {
+            trial: trial.into(),
+            params: params.into(),
+            epoch: fields.get("epoch")?,
+            steps: fields.get("steps")?,
+            seconds: fields.get("seconds")?,
+            best: fields.best()?,
+            tensors,
+        }))
+    }
+
+    fn metadata(&self) -> HashMap<String, String> {
+        let mut metadata = HashMap::new();
+        let mut put = |key: &str, value: String| metadata.insert(key.to_owned(), value);
+        put("trial", self.trial.clone());
+        put("params", self.params.clone());
+        put("results_schema_version", RESULTS_SCHEMA_VERSION.to_string());
+        put("epoch", self.epoch.to_string());
+        put("steps", self.steps.to_string());
+        put("seconds", self.seconds.to_string());
+        if let Some(best) = self.best {
+            put("best_epoch", best.epoch.to_string());
+            put("best_val_loss", best.validation.loss.to_string());
+            put("best_val_error", best.validation.error.to_string());
+            put("best_train_loss", best.train_loss.to_string());
+        }
+        metadata
+    }
+}
+
+/// The metadata of one file, with errors that name it.
+struct Fields<'a> {
+    path: &'a Path,
+    metadata: &'a HashMap<String, String>,
+}
+
+impl Fields<'_> {
+    fn content(&self, what: String) -> CheckpointError {
+        CheckpointError::Content { path: self.path.into(), what }
+    }
+
+    fn get<T: std::str::FromStr>(&self, key: &str) -> Result<T, CheckpointError> {
+        let text = self.metadata.get(key);
+        let text = text.ok_or_else(|| self.content(format!("it has no `{key}`")))?;
+        text.parse().map_err(|_| self.content(format!("`{key}` is `{text}`")))
+    }
+
+    fn expect(&self, key: &str, expected: &str) -> Result<(), CheckpointError> {
+        let found: String = self.get(key)?;
+        if found != expected {
+            return Err(self.content(format!("`{key}` is `{found}`, not `{expected}`")));
+        }
+        Ok(())
+    }
+
+    fn best(&self) -> Result<Option<Best>, CheckpointError> {
+        if !self.metadata.contains_key("best_epoch") {
+            return Ok(None);
+        }
+        Ok(Some(Best {
+            epoch: self.get("best_epoch")?,
+            validation: Evaluation {
+                loss: self.get("best_val_loss")?,
+                error: self.get("best_val_error")?,
+            },
+            train_loss: self.get("best_train_loss")?,
+        }))
+    }
+}
+
+/// A tensor's bytes on the host.
+struct HostTensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl HostTensor {
+    fn new(tensor: &Tensor) -> HostTensor {
+        let host = tensor.detach().to_device(Device::Cpu).contiguous();
+        let (dtype, size) = match host.kind() {
+            Kind::Double => (Dtype::F64, 8),
+            Kind::Float => (Dtype::F32, 4),
+            kind => unreachable!("training state is f32 or f64, not {kind:?}"),
+        };
+        let mut bytes = vec![0; host.numel() * size];
+        host.copy_data_u8(&mut bytes, host.numel());
+        let shape = host.size().iter().map(|&size| size as usize).collect();
+        HostTensor { dtype, shape, bytes }
+    }
+}
+
+impl View for HostTensor {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+fn read_tensor(view: &safetensors::tensor::TensorView<'_>) -> Option<Tensor> {
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        _ => return None,
+    };
+    let shape = view.shape().iter().map(|&size| size as i64).collect::<Vec<_>>();
+    Tensor::f_from_data_size(view.data(), &shape, kind).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let tensor = Tensor::from_slice(&[0.1f32, -2.5, f32::MIN_POSITIVE]);
+        let wide = Tensor::from_slice(&[1.0f64 / 3.0, 2.0, 3.0, 4.0]).view([2, 2]);
+        Checkpoint {
+            trial: "00112233445566ff".into(),
+            params: r#"{"depth":2}"#.into(),
+            epoch: 3,
+            steps: 300,
+            seconds: 1.0 / 3.0,
+            best: Some(Best {
+                epoch: 2,
+                validation: Evaluation { loss: 0.1 + 0.2, error: 0.05 },
+                train_loss: 1e-300,
+            }),
+            tensors: [("model.a".to_owned(), tensor), ("best.b".to_owned(), wide)].into(),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_bit_for_bit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let saved = checkpoint();
+        saved.save(folder.path()).expect("saved");
+        let loaded = Checkpoint::load(folder.path(), &saved.trial, &saved.params);
+        let loaded = loaded.expect("readable").expect("there");
+        assert_eq!((loaded.epoch, loaded.steps), (saved.epoch, saved.steps));
+        assert_eq!(loaded.seconds.to_bits(), saved.seconds.to_bits());
+        assert_eq!(loaded.best, saved.best);
+        assert_eq!(loaded.tensors.len(), 2);
+        for (name, tensor) in &saved.tensors {
+            assert_eq!(&loaded.tensors[name], tensor, "{name}");
+        }
+        let files = fs::read_dir(folder.path()).expect("readable").count();
+        assert_eq!(files, 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn no_file_is_no_checkpoint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let loaded = Checkpoint::load(folder.path(), "0011223344556677", "{}");
+        assert!(loaded.expect("no error").is_none());
+    }
+
+    #[test]
+    fn a_cut_off_file_and_another_trial_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let saved = checkpoint();
+        saved.save(folder.path()).expect("saved");
+        let error = Checkpoint::load(folder.path(), &saved.trial, "{}").expect_err("other params");
+        assert!(error.to_string().contains("`params` is"), "{error}");
+        let file = path(folder.path(), &saved.trial);
+        let bytes = fs::read(&file).expect("readable");
+        for length in [0, 4, 20, bytes.len() - 1] {
+            fs::write(&file, &bytes[..length]).expect("writable");
+            let error = Checkpoint::load(folder.path(), &saved.trial, &saved.params);
+            let error = error.expect_err("cut off").to_string();
+            assert!(error.contains("not a whole safetensors file"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Whole trials on `strokes`, in this process: outcomes, resumption, cohorts and divergence.
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+use std::path::Path;
+
+use common::wire::{self, OutcomeKind, from_trainer};
+use trainer::device::{DeviceName, hold};
+use trainer::link::{Commands, Link, LinkError};
+use trainer::serve::{CohortError, Options, Trainer};
+
+/// Records reports; asks to hand back once the first trial reports an epoch.
+#[derive(Default)]
+struct Recorder {
+    messages: Vec<from_trainer::Message>,
+    commands: Commands,
+    hand_back_after: Option<u32>,
+    stop_after: Option<(u32, wire::AttemptId)>,
+}
+
+impl Link for Recorder {
+    fn send(&mut self, message: from_trainer::Message) -> Result<(), LinkError> {
+        if let from_trainer::Message::Epoch(report) = &message {
+            self.commands.hand_back |= self.hand_back_after == Some(report.epoch);
+            if let Some((epoch, attempt)) = &self.stop_after
+                && *epoch == report.epoch
+            {
+                self.commands.stops.push(attempt.clone());
+            }
+        }
+        self.messages.push(message);
+        Ok(())
+    }
+
+    fn commands(&mut self, _wait: bool) -> &mut Commands {
+        &mut self.commands
+    }
+}
+
+impl Recorder {
+    fn epochs(&self, trial: &str) -> Vec<wire::EpochReport> {
+        let own = |message: &from_trainer::Message| match message {
+            from_trainer::Message::Epoch(report) => Some(report.clone()),
+            _ => None,
+        };
+        let reports = self.messages.iter().filter_map(own);
+        reports.filter(|report| id(report.attempt.as_ref()) == trial).collect()
+    }
+
+    fn outcome(&self, trial: &str) -> Option<wire::AttemptOutcome> {
+        let own = |message: &from_trainer::Message| match message {
+            from_trainer::Message::Outcome(outcome) => Some(outcome.clone()),
+            _ => None,
+        };
+        let mut outcomes = self.messages.iter().filter_map(own);
+        outcomes.find(|outcome| id(outcome.attempt.as_ref()) == trial)
+    }
+}
+
+fn id(attempt: Option<&wire::AttemptId>) -> &str {
+    &attempt.expect("an attempt id").trial
+}
+
+fn trainer(checkpoints: &Path) -> Trainer {
+    let held = hold(DeviceName::Cpu, 1).expect("a CPU");
+    let options = Options {
+        data: None,
+        checkpoints: checkpoints.into(),
+        checkpoint_interval_s: 1e9,
+    };
+    Trainer::new(held, options)
+}
+
+/// Trials named a, b, …; every one has these parameters and its own.
+fn cohort(common: &str, own: &[(&str, u64)], epochs_stored: u32) -> wire::TrainCohort {
+    let trial = |(index, (own, seed)): (usize, &(&str, u64))| wire::LeasedTrial {
+        attempt: Some(wire::AttemptId { trial: name(index), attempt: 1 }),
+        model: "mlp".into(),
+        data: "strokes".into(),
+        params: format!("{{{common},{own}}}"),
+        seed: *seed,
+        epochs_stored,
+    };
+    let trials = own.iter().enumerate().map(trial).collect();
+    wire::TrainCohort { cohort: 1, trials }
+}
+
+fn name(index: usize) -> String {
+    format!("{index:016x}")
+}
+
+fn run(cohort: wire::TrainCohort, checkpoints: &Path) -> Recorder {
+    let mut recorder = Recorder::default();
+    trainer(checkpoints).run(cohort, &mut recorder).expect("the cohort trains");
+    recorder
+}
+
+/// Everything of a report that does not depend on the clock.
+fn timeless(report: wire::EpochReport) -> wire::EpochReport {
+    wire::EpochReport { examples_per_second: 0.0, seconds: 0.0, ..report }
+}
+
+const SMALL: &str = r#""width":32,"batch_size":50,"lr":0.003,"train_examples":1000,"patience":null"#;
+
+#[test]
+fn a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":4,"activation":"grelu","tau":2.5,"dropout":"gradual","p":0.3,"epochs":6"#;
+    let lease = |stored| cohort(SMALL, &[(own, 7)], stored);
+    let whole = run(lease(0), folder.path());
+    let mut first = Recorder { hand_back_after: Some(4), ..Recorder::default() };
+    trainer(folder.path()).run(lease(0), &mut first).expect("handed back");
+    assert!(matches!(first.messages.last(), Some(from_trainer::Message::Returned(returned))
+        if returned.epochs == 4));
+    assert_eq!(first.outcome(&name(0)), None);
+    let second = run(lease(4), folder.path());
+    assert_eq!(second.epochs(&name(0))[0].epoch, 5, "it goes on where it was");
+    let resumed = first.epochs(&name(0)).into_iter().chain(second.epochs(&name(0)));
+    let resumed = resumed.map(timeless).collect::<Vec<_>>();
+    let expected = whole.epochs(&name(0)).into_iter().map(timeless).collect::<Vec<_>>();
+    assert_eq!(resumed, expected);
+    let timeless = |outcome: Option<wire::AttemptOutcome>| {
+        let outcome = outcome.expect("an outcome");
+        wire::AttemptOutcome { seconds: 0.0, ..outcome }
+    };
+    assert_eq!(timeless(second.outcome(&name(0))), timeless(whole.outcome(&name(0))));
+}
+
+#[test]
+fn a_checkpoint_beyond_the_stored_history_is_not_resumed_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":2,"epochs":4"#;
+    let mut first = Recorder { hand_back_after: Some(3), ..Recorder::default() };
+    trainer(folder.path()).run(cohort(SMALL, &[(own, 7)], 0), &mut first).expect("handed back");
+    let second = run(cohort(SMALL, &[(own, 7)], 2), folder.path());
+    assert_eq!(second.epochs(&name(0))[0].epoch, 1);
+}
+
+#[test]
+fn a_cohort_equals_its_solo_trials() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = [
+        (r#""depth":6,"activation":"grelu","tau":2,"epochs":3,"clip_norm":1.0"#, 1),
+        (r#""depth":3,"activation":"relu","dropout":"static","p":0.2,"epochs":2"#, 2),
+        (r#""depth":1,"activation":"leaky_relu","init":"he","epochs":3,"lr":0.001"#, 3),
+    ];
+    let base = r#""width":32,"batch_size":50,"train_examples":1000,"patience":null"#;
+    let together = run(cohort(base, &own, 0), folder.path());
+    for (index, own) in own.iter().enumerate() {
+        let solo = run(cohort(base, &[*own], 0), folder.path());
+        let (expected, found) = (solo.epochs(&name(0)), together.epochs(&name(index)));
+        assert_eq!(expected.len(), found.len(), "trial {index} leaves when it is done");
+        for (expected, found) in expected.iter().zip(&found) {
+            let gap = (expected.train_loss - found.train_loss).abs() / expected.train_loss;
+            assert!(gap < 1e-4, "trial {index}, epoch {}: {gap}", found.epoch);
+            assert_eq!(expected.gate, found.gate);
+        }
+        let (expected, found) = (solo.outcome(&name(0)), together.outcome(&name(index)));
+        let (expected, found) = (expected.expect("solo"), found.expect("together"));
+        let gap = expected.test_error.expect("tested") - found.test_error.expect("tested");
+        assert!(gap.abs() < 2e-3, "trial {index}: {gap}");
+    }
+}
+
+#[test]
+fn divergence_is_an_outcome_and_costs_the_neighbours_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = [
+        (r#""depth":3,"epochs":3,"lr":0.003"#, 1),
+        (r#""depth":3,"epochs":3,"lr":1000000"#, 2),
+    ];
+    let base = r#""width":32,"batch_size":50,"train_examples":1000,"patience":null"#;
+    let together = run(cohort(base, &own, 0), folder.path());
+    let diverged = together.outcome(&name(1)).expect("an outcome");
+    assert_eq!(diverged.kind(), OutcomeKind::Diverged);
+    assert!(diverged.reason.contains("NaN or infinite in epoch"), "{}", diverged.reason);
+    assert_eq!((diverged.test_error, diverged.best_epoch), (None, None));
+    let solo = run(cohort(base, &own[..1], 0), folder.path());
+    let (expected, found) = (solo.epochs(&name(0)), together.epochs(&name(0)));
+    for (expected, found) in expected.iter().zip(&found) {
+        let gap = (expected.train_loss - found.train_loss).abs() / expected.train_loss;
+        assert!(gap < 1e-4, "epoch {}: {gap}", found.epoch);
+    }
+    let completed = together.outcome(&name(0)).expect("an outcome");
+    assert_eq!((completed.kind(), completed.epochs), (OutcomeKind::Completed, 3));
+}
+
+#[test]
+fn only_epochs_at_full_gate_are_chosen_and_patience_stops() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":2,"activation":"grelu","tau":3,"epochs":40,"lr":0.01,"patience":2"#;
+    let base = r#""width":32,"batch_size":50,"train_examples":1000"#;
+    let run = run(cohort(base, &[(own, 1)], 0), folder.path());
+    let outcome = run.outcome(&name(0)).expect("an outcome");
+    let epochs = run.epochs(&name(0));
+    assert_eq!(outcome.epochs as usize, epochs.len());
+    assert!(outcome.epochs < 40, "patience of 2 ends it long before");
+    let best = outcome.best_epoch.expect("tested");
+    assert!(best >= 3, "the gate is 1 from epoch 3 on");
+    assert_eq!(outcome.epochs, best + 2);
+    let errors = epochs.iter().filter(|report| report.epoch >= 3).map(|report| report.val_error);
+    assert_eq!(errors.fold(f64::INFINITY, f64::min), outcome.val_error.expect("tested"));
+    assert_eq!(epochs[2].gate, 1.0);
+    assert!(epochs[1].gate < 1.0);
+}
+
+#[test]
+fn a_stopped_attempt_leaves_without_an_outcome() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stopped = wire::AttemptId { trial: name(0), attempt: 1 };
+    let own = [(r#""depth":2,"epochs":5"#, 1), (r#""depth":2,"epochs":5"#, 2)];
+    let mut recorder =
+        Recorder { stop_after: Some((2, stopped)), ..Recorder::default() };
+    trainer(folder.path()).run(cohort(SMALL, &own, 0), &mut recorder).expect("trains on");
+    assert_eq!(recorder.epochs(&name(0)).len(), 2);
+    assert_eq!(recorder.outcome(&name(0)), None);
+    assert_eq!(recorder.epochs(&name(1)).len(), 5);
+    assert!(recorder.outcome(&name(1)).is_some());
+}
+
+#[test]
+fn a_description_that_cannot_be_trained_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = |cohort| {
+        let error = trainer(folder.path()).run(cohort, &mut Recorder::default());
+        let error: CohortError = error.expect_err("refused");
+        common::telemetry::chain(&error)
+    };
+    let own = [(r#""depth":2,"epochs":5"#, 1), (r#""depth":2,"epochs":5,"width":64"#, 2)];
+    let base = r#""batch_size":50"#;
+    let message = refused(cohort(base, &own, 0));
+    assert!(message.contains("its width differs"), "{message}");
+    let message = refused(cohort(r#""depht":2"#, &[(r#""epochs":5"#, 1)], 0));
+    assert!(message.contains("depht"), "{message}");
+    let message = refused(wire::TrainCohort::default());
+    assert!(message.contains("no trials"), "{message}");
+}
+
+/// What the synthetic data set promises: a linear model cannot solve it, a small MLP can.
+#[test]
+fn strokes_needs_a_network_but_a_small_one_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = r#""batch_size":100,"lr":0.001,"epochs":10,"patience":null"#;
+    let linear = r#""depth":1,"width":64,"activation":"identity""#;
+    let linear = run(cohort(base, &[(linear, 1)], 0), folder.path());
+    let linear = linear.outcome(&name(0)).expect("an outcome").test_error.expect("tested");
+    assert!(linear > 0.10, "a linear model has {linear}");
+    let network = r#""depth":2,"width":128"#;
+    let network = run(cohort(base, &[(network, 1)], 0), folder.path());
+    let network = network.outcome(&name(0)).expect("an outcome").test_error.expect("tested");
+    assert!(network < 0.05, "a small network has {network}");
+}
