@@ -91,7 +91,9 @@ impl Checkpoint {
         file.write_all(&bytes).map_err(step("write"))?;
         file.sync_all().map_err(step("sync"))?;
         fs::rename(&temporary, &path).map_err(step("rename"))?;
-        File::open(directory).and_then(|folder| folder.sync_all()).map_err(step("sync the folder of"))
+        File::open(directory)
+            .and_then(|folder| folder.sync_all())
+            .map_err(step("sync the folder of"))
     }
 
     /// Reads a trial's file; none where there is no file.

@@ -19,7 +19,9 @@ pub enum DeviceError {
     #[error("`{0}` is not a device: expected `cpu` or `cuda:N`")]
     Name(String),
     /// libtorch does not say which version it is.
-    #[error("cannot read the version of libtorch; {LIBTORCH_VERSION} is needed (run `make libtorch`)")]
+    #[error(
+        "cannot read the version of libtorch; {LIBTORCH_VERSION} is needed (run `make libtorch`)"
+    )]
     VersionUnknown(#[source] libloading::Error),
     /// Another libtorch was loaded.
     #[error("libtorch {found} was loaded, {LIBTORCH_VERSION} is needed (run `make libtorch`)")]

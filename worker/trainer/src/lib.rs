@@ -19,4 +19,5 @@ pub mod job;
 pub mod link;
 pub mod selection;
 pub mod serve;
+mod stack;
 pub mod train;

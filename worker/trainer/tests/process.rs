@@ -78,7 +78,8 @@ impl Process {
     }
 }
 
-const SHORT: &str = r#""width":64,"epochs":2,"batch_size":50,"train_examples":200,"val_examples":200"#;
+const SHORT: &str =
+    r#""width":64,"epochs":2,"batch_size":50,"train_examples":200,"val_examples":200"#;
 
 #[test]
 fn it_says_what_it_holds_trains_and_ends_with_its_agent() {

@@ -62,11 +62,8 @@ fn id(attempt: Option<&wire::AttemptId>) -> &str {
 
 fn trainer(checkpoints: &Path) -> Trainer {
     let held = hold(DeviceName::Cpu, 1).expect("a CPU");
-    let options = Options {
-        data: None,
-        checkpoints: checkpoints.into(),
-        checkpoint_interval_s: 1e9,
-    };
+    let options =
+        Options { data: None, checkpoints: checkpoints.into(), checkpoint_interval_s: 1e9 };
     Trainer::new(held, options)
 }
 
@@ -99,7 +96,8 @@ fn timeless(report: wire::EpochReport) -> wire::EpochReport {
     wire::EpochReport { examples_per_second: 0.0, seconds: 0.0, ..report }
 }
 
-const SMALL: &str = r#""width":32,"batch_size":50,"lr":0.003,"train_examples":1000,"patience":null"#;
+const SMALL: &str =
+    r#""width":32,"batch_size":50,"lr":0.003,"train_examples":1000,"patience":null"#;
 
 #[test]
 fn a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit() {
@@ -164,10 +162,8 @@ fn a_cohort_equals_its_solo_trials() {
 #[test]
 fn divergence_is_an_outcome_and_costs_the_neighbours_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let own = [
-        (r#""depth":3,"epochs":3,"lr":0.003"#, 1),
-        (r#""depth":3,"epochs":3,"lr":1000000"#, 2),
-    ];
+    let own =
+        [(r#""depth":3,"epochs":3,"lr":0.003"#, 1), (r#""depth":3,"epochs":3,"lr":1000000"#, 2)];
     let base = r#""width":32,"batch_size":50,"train_examples":1000,"patience":null"#;
     let together = run(cohort(base, &own, 0), folder.path());
     let diverged = together.outcome(&name(1)).expect("an outcome");
@@ -208,8 +204,7 @@ fn a_stopped_attempt_leaves_without_an_outcome() {
     let folder = tempfile::tempdir().expect("a folder");
     let stopped = wire::AttemptId { trial: name(0), attempt: 1 };
     let own = [(r#""depth":2,"epochs":5"#, 1), (r#""depth":2,"epochs":5"#, 2)];
-    let mut recorder =
-        Recorder { stop_after: Some((2, stopped)), ..Recorder::default() };
+    let mut recorder = Recorder { stop_after: Some((2, stopped)), ..Recorder::default() };
     trainer(folder.path()).run(cohort(SMALL, &own, 0), &mut recorder).expect("trains on");
     assert_eq!(recorder.epochs(&name(0)).len(), 2);
     assert_eq!(recorder.outcome(&name(0)), None);

@@ -33,7 +33,7 @@ pub(super) fn step(
         let update = first_new / (second_new.sqrt() / per_trial(&root2) + EPSILON);
         let update = update * per_trial(&step_size);
         let mut target = parameter.tensor.detach();
-        let _ = target.copy_(&(&target - update).where_self(&alive, &target));
+        target.copy_(&(&target - update).where_self(&alive, &target));
     }
     norm
 }

@@ -30,7 +30,8 @@ fn difference(left: &[Parameter], right: &[Parameter]) -> f64 {
 fn adam_equals_libtorch_own() {
     let mut store = tch::nn::VarStore::new(Device::Cpu);
     let theirs = store.root().randn_standard("p", &[7, 5]);
-    let ours = [Parameter { name: "p".into(), tensor: theirs.detach().copy().unsqueeze(0), trials: 1 }];
+    let ours =
+        [Parameter { name: "p".into(), tensor: theirs.detach().copy().unsqueeze(0), trials: 1 }];
     let config = tch::nn::Adam::default();
     let mut optimiser =
         tch::nn::OptimizerConfig::build(config, &store, 1e-2).expect("libtorch's Adam");

@@ -1,0 +1,182 @@
+//! Real processes: one coordinator, two workers, real training. A trainer and a worker are killed
+//! in the middle and the coordinator is killed and started again; the result must be that of an
+//! undisturbed run, every trial exactly once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The slowest wait: a debug machine that trains everything again.
+const DEADLINE: Duration = Duration::from_secs(240);
+const POLL: Duration = Duration::from_millis(50);
+
+const SWEEP: &str = "\
+name: kills
+model: mlp
+data: strokes
+base: {width: 64, batch_size: 50, epochs: 5, lr: 1e-3, tau: 2, patience: null, train_examples: 4000}
+grid:
+  depth: [3, 12]
+  activation: [relu, grelu]
+seeds: 3
+";
+
+/// A process that is killed when the test ends, however it ends.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Process {
+        Process(command.spawn().expect("the process starts"))
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().expect("SIGKILL is sent");
+        self.0.wait().expect("the process is reaped");
+    }
+
+    fn wait(&mut self) -> i32 {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.0.try_wait().expect("a child") {
+                return status.code().expect("ended by itself");
+            }
+            assert!(Instant::now() < deadline, "the process does not end");
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn coordinator() -> &'static str {
+    env!("CARGO_BIN_EXE_coordinator")
+}
+
+/// A program beside the coordinator's: `make build` puts them there.
+fn beside(name: &str) -> PathBuf {
+    let path = Path::new(coordinator()).with_file_name(name);
+    assert!(path.is_file(), "{} is missing: run `make build` first", path.display());
+    path
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").port()
+}
+
+fn serve(folder: &Path, state: &str, port: u16, extra: &[&str]) -> Process {
+    let sweep = folder.join("kills.yaml");
+    fs::write(&sweep, SWEEP).expect("writable");
+    let mut command = Command::new(coordinator());
+    command.arg("--sweep").arg(&sweep).arg("--state").arg(folder.join(state));
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--http", "127.0.0.1:0"]);
+    command.arg("--exit-when-done").args(extra).stdout(Stdio::null());
+    Process::start(&mut command)
+}
+
+fn worker(folder: &Path, name: &str, port: u16) -> Process {
+    let mut command = Command::new(beside("worker"));
+    command.args(["--coordinator", &format!("http://127.0.0.1:{port}")]);
+    command.args(["--devices", "cpu", "--slots-per-device", "1"]);
+    command.arg("--state").arg(folder.join(name));
+    Process::start(&mut command)
+}
+
+/// The rows of `table --trials`, by trial.
+fn trials(folder: &Path, state: &str) -> BTreeMap<String, serde_json::Value> {
+    let mut command = Command::new(coordinator());
+    command.args(["table", "kills", "--trials", "--format", "json", "--state"]);
+    let output = command.arg(folder.join(state)).output().expect("the table runs");
+    if !output.status.success() {
+        return BTreeMap::new();
+    }
+    let rows = serde_json::from_slice::<Vec<serde_json::Value>>(&output.stdout).expect("JSON rows");
+    let count = rows.len();
+    let by_trial = rows.into_iter().map(|row| {
+        let trial = row["trial"].as_str().expect("a trial id").to_owned();
+        (trial, row)
+    });
+    let by_trial = by_trial.collect::<BTreeMap<_, _>>();
+    assert_eq!(by_trial.len(), count, "a trial is in the table twice");
+    by_trial
+}
+
+fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+fn in_state(folder: &Path, state: &str) -> usize {
+    let rows = trials(folder, "disturbed");
+    rows.values().filter(|row| row["state"] == state).count()
+}
+
+/// The trainers of a worker.
+fn trainers(worker: &Process) -> Vec<i32> {
+    let pid = worker.0.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let mut pids = Vec::new();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let others = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    for text in children.into_iter().chain(others) {
+        pids.extend(text.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+fn kill_trainer(worker: &Process) {
+    wait_for("a trainer", || !trainers(worker).is_empty());
+    for pid in trainers(worker) {
+        let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(status.expect("kill runs").success(), "trainer {pid} is killed");
+    }
+}
+
+#[test]
+fn every_trial_is_there_once_after_kills_as_in_an_undisturbed_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    beside("trainer");
+    let mut undisturbed = serve(folder, "undisturbed", 0, &["--local", "2"]);
+    assert_eq!(undisturbed.wait(), 0, "the undisturbed run completes");
+    let expected = trials(folder, "undisturbed");
+    assert_eq!(expected.len(), 12);
+
+    let port = free_port();
+    let mut first = serve(folder, "disturbed", port, &[]);
+    let stable = worker(folder, "stable", port);
+    let mut doomed = worker(folder, "doomed", port);
+    wait_for("two running trials", || in_state(folder, "running") == 2);
+    kill_trainer(&stable);
+    wait_for("two completed trials", || in_state(folder, "completed") >= 2);
+    doomed.kill();
+    wait_for("four completed trials", || in_state(folder, "completed") >= 4);
+    first.kill();
+    let mut second = serve(folder, "disturbed", port, &[]);
+    let _replacement = worker(folder, "doomed", port);
+    assert_eq!(second.wait(), 0, "the disturbed run completes");
+
+    let found = trials(folder, "disturbed");
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (trial, row) in &found {
+        for key in ["state", "test_error", "val_error", "best_epoch", "train_loss"] {
+            assert_eq!(row[key], expected[trial][key], "{key} of trial {trial}");
+        }
+        assert_eq!(row["state"], "completed");
+    }
+    let attempts = found.values().map(|row| row["attempts"].as_u64().expect("a number"));
+    assert!(attempts.sum::<u64>() > 12, "the kills cost attempts");
+}

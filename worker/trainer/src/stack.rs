@@ -1,0 +1,339 @@
+//! The members of a cohort that still train: their model, optimiser, choice of the best epoch and
+//! checkpoints.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use common::philox::{Philox, Purpose};
+use common::telemetry::chain;
+use common::wire::{self, OutcomeKind, from_trainer};
+use gradnet::mlp::{Mlp, StepGates};
+use tch::{Kind, Tensor};
+
+use crate::adam::{Adam, Rate};
+use crate::checkpoint::Checkpoint;
+use crate::examples::{DeviceData, Examples};
+use crate::job::{Job, Shared};
+use crate::link::{Link, LinkError};
+use crate::selection::{Evaluation, Selection, Verdict};
+use crate::train::{Averages, Context, evaluate};
+
+/// Examples of an epoch, for its report.
+#[derive(Clone, Copy)]
+pub(crate) struct EpochExamples {
+    pub(crate) count: i64,
+    pub(crate) per_second: f64,
+}
+
+/// One trial in training.
+pub(crate) struct Member {
+    pub(crate) job: Job,
+    selection: Selection,
+    /// Epochs done.
+    pub(crate) epoch: u32,
+    /// Seconds trained, those of earlier attempts included.
+    pub(crate) seconds: f64,
+    best_weights: Vec<(String, Tensor)>,
+    /// Trials in the cohort when the attempt began.
+    cohort_size: u32,
+}
+
+impl Member {
+    pub(crate) fn report(
+        &self,
+        average: Averages,
+        evaluation: Evaluation,
+        examples: EpochExamples,
+        seconds: f64,
+    ) -> wire::EpochReport {
+        wire::EpochReport {
+            attempt: Some(self.job.attempt.clone()),
+            epoch: self.epoch,
+            train_loss: average.loss,
+            train_error: average.error,
+            val_loss: evaluation.loss,
+            val_error: evaluation.error,
+            gate: self.job.model.schedule.gate_after(self.epoch),
+            lr: self.job.lr,
+            grad_norm: average.norm,
+            examples_per_second: examples.per_second,
+            seconds,
+            examples: examples.count as u64,
+        }
+    }
+
+    fn outcome(
+        &self,
+        kind: OutcomeKind,
+        reason: String,
+        context: Context<'_>,
+        data: &DeviceData,
+    ) -> wire::AttemptOutcome {
+        wire::AttemptOutcome {
+            attempt: Some(self.job.attempt.clone()),
+            kind: kind.into(),
+            epochs: self.epoch,
+            seconds: self.seconds,
+            reason,
+            provenance: Some(wire::Provenance {
+                program_version: env!("CARGO_PKG_VERSION").into(),
+                libtorch_version: context.held.libtorch_version.clone(),
+                device: context.held.name.to_string(),
+                precision: "fp32".into(),
+                cohort_size: self.cohort_size,
+                data_digest: data.digest.clone(),
+                threads: context.held.threads,
+            }),
+            ..wire::AttemptOutcome::default()
+        }
+    }
+
+    pub(crate) fn diverged(
+        &self,
+        finite_steps: u64,
+        context: Context<'_>,
+        data: &DeviceData,
+    ) -> from_trainer::Message {
+        let reason = format!(
+            "the loss became NaN or infinite in epoch {} (after {finite_steps} finite steps)",
+            self.epoch
+        );
+        let outcome = self.outcome(OutcomeKind::Diverged, reason, context, data);
+        from_trainer::Message::Outcome(outcome)
+    }
+}
+
+/// The members of a cohort that still train, deepest first, with their model and optimiser.
+pub(crate) struct Stack {
+    pub(crate) model: Mlp,
+    pub(crate) adam: Adam,
+    pub(crate) members: Vec<Member>,
+}
+
+impl Stack {
+    /// New members, or resumed ones where a checkpoint allows it.
+    pub(crate) fn start(
+        jobs: Vec<Job>,
+        shared: &Shared,
+        data: &DeviceData,
+        context: Context<'_>,
+    ) -> Stack {
+        let device = context.held.device;
+        let trials = jobs.iter().map(|job| job.model.clone()).collect::<Vec<_>>();
+        let (inputs, classes) = (data.inputs as usize, data.classes as usize);
+        let mut model = Mlp::new(&trials, inputs, shared.width, classes, Kind::Float, device);
+        let cohort_size = jobs.len() as u32;
+        let checkpoint = |(index, job): (usize, &Job)| {
+            resumable(job, context.checkpoints).filter(|from| fits(from, &model, index))
+        };
+        let resumed = jobs.iter().enumerate().map(checkpoint).collect::<Vec<_>>();
+        let rate = |(job, from): (&Job, &Option<Checkpoint>)| Rate {
+            lr: job.lr,
+            clip_norm: job.clip_norm,
+            steps: from.as_ref().map_or(0, |from| from.steps),
+        };
+        let rates = jobs.iter().zip(&resumed).map(rate).collect::<Vec<_>>();
+        let mut adam = Adam::new(model.parameters(), &rates, device);
+        let mut members = Vec::with_capacity(jobs.len());
+        for (index, (job, from)) in jobs.into_iter().zip(resumed).enumerate() {
+            if let Some(from) = &from {
+                load(&mut model, &mut adam, index, from);
+            }
+            let best = from.as_ref().and_then(|from| from.best);
+            members.push(Member {
+                selection: Selection::new(job.epochs, job.patience, best),
+                epoch: from.as_ref().map_or(0, |from| from.epoch),
+                seconds: from.as_ref().map_or(0.0, |from| from.seconds),
+                best_weights: from.map_or_else(Vec::new, best_weights),
+                job,
+                cohort_size,
+            });
+        }
+        Stack { model, adam, members }
+    }
+
+    /// Order of the examples by trial, `[K, N]`: from seed and epoch alone.
+    pub(crate) fn orders(&self, examples: &Examples) -> Tensor {
+        let count = examples.count() as usize;
+        let mut orders = Vec::with_capacity(self.members.len() * count);
+        for member in &self.members {
+            let philox = Philox::new(member.job.seed, Purpose::Order);
+            let order = philox.permutation(member.epoch + 1, count);
+            orders.extend(order.into_iter().map(i64::from));
+        }
+        let orders = Tensor::from_slice(&orders).view([self.members.len() as i64, count as i64]);
+        orders.to_device(examples.images.device())
+    }
+
+    pub(crate) fn gates_after(&self) -> StepGates {
+        let epochs = self.members.iter().map(|member| member.epoch).collect::<Vec<_>>();
+        self.model.gates_after(&epochs)
+    }
+
+    /// Takes an epoch's evaluation; keeps the weights where they are the best so far.
+    pub(crate) fn judge(
+        &mut self,
+        index: usize,
+        evaluation: Evaluation,
+        train_loss: f64,
+    ) -> Verdict {
+        let member = &mut self.members[index];
+        let eligible = member.job.is_eligible(member.epoch);
+        let (improved, verdict) =
+            member.selection.observe(member.epoch, eligible, evaluation, train_loss);
+        if improved {
+            member.best_weights = self.model.trial_parameters(index);
+        }
+        verdict
+    }
+
+    /// Outcome of a trial that ended by itself: tests the best epoch's weights.
+    pub(crate) fn completed(
+        &self,
+        index: usize,
+        verdict: Verdict,
+        context: Context<'_>,
+        data: &DeviceData,
+    ) -> from_trainer::Message {
+        let member = &self.members[index];
+        let reason = match verdict {
+            Verdict::PatienceExhausted => format!("patience exhausted at epoch {}", member.epoch),
+            Verdict::LastEpoch | Verdict::Continue => format!("trained {} epochs", member.epoch),
+        };
+        let Some(best) = member.selection.best() else {
+            let reason = "no epoch was eligible: the gate never reached 1".to_owned();
+            let outcome = member.outcome(OutcomeKind::Failed, reason, context, data);
+            return from_trainer::Message::Outcome(outcome);
+        };
+        let mut solo = self.model.select(&[index]);
+        let weight = |name: &str| {
+            let found = member.best_weights.iter().find(|(other, _)| other == name);
+            found.map(|(_, tensor)| tensor.shallow_clone())
+        };
+        solo.load_trial(0, &weight).expect("the best weights are of this model");
+        let test = evaluate(&solo, &solo.gates_after(&[best.epoch]), &data.test)[0];
+        from_trainer::Message::Outcome(wire::AttemptOutcome {
+            best_epoch: Some(best.epoch),
+            test_error: Some(test.error),
+            test_loss: Some(test.loss),
+            val_error: Some(best.validation.error),
+            val_loss: Some(best.validation.loss),
+            train_loss: Some(best.train_loss),
+            ..member.outcome(OutcomeKind::Completed, reason, context, data)
+        })
+    }
+
+    /// Goes on with these members alone.
+    pub(crate) fn keep(&mut self, staying: &[usize]) {
+        if staying.len() == self.members.len() {
+            return;
+        }
+        let mut index = 0;
+        self.members.retain(|_| {
+            index += 1;
+            staying.contains(&(index - 1))
+        });
+        if !staying.is_empty() {
+            self.adam = self.adam.select(self.model.parameters(), staying);
+            self.model = self.model.select(staying);
+        }
+    }
+
+    /// Writes a checkpoint of every member. A failure costs nothing but the work since the last.
+    pub(crate) fn save(&self, directory: &Path) {
+        let steps = self.adam.steps();
+        for (index, member) in self.members.iter().enumerate() {
+            let mut tensors = HashMap::new();
+            for (name, tensor) in self.model.trial_parameters(index) {
+                tensors.insert(format!("model.{name}"), tensor);
+            }
+            for (name, first, second) in self.adam.trial_moments(self.model.parameters(), index) {
+                tensors.insert(format!("adam.first.{name}"), first);
+                tensors.insert(format!("adam.second.{name}"), second);
+            }
+            for (name, tensor) in &member.best_weights {
+                tensors.insert(format!("best.{name}"), tensor.shallow_clone());
+            }
+            let checkpoint = Checkpoint {
+                trial: member.job.attempt.trial.clone(),
+                params: member.job.config.to_json(),
+                epoch: member.epoch,
+                steps: steps[index],
+                seconds: member.seconds,
+                best: member.selection.best(),
+                tensors,
+            };
+            if let Err(error) = checkpoint.save(directory) {
+                tracing::error!(trial = checkpoint.trial, "{}", chain(&error));
+            }
+        }
+    }
+
+    pub(crate) fn hand_back(&self, link: &mut dyn Link) -> Result<(), LinkError> {
+        for member in &self.members {
+            link.send(from_trainer::Message::Returned(wire::AttemptReturned {
+                attempt: Some(member.job.attempt.clone()),
+                epochs: member.epoch,
+            }))?;
+        }
+        Ok(())
+    }
+}
+
+/// The checkpoint that a trial may go on from: not beyond what the coordinator has of its history.
+fn resumable(job: &Job, directory: &Path) -> Option<Checkpoint> {
+    let trial = &job.attempt.trial;
+    let loaded = Checkpoint::load(directory, trial, &job.config.to_json());
+    let checkpoint = match loaded {
+        Ok(checkpoint) => checkpoint?,
+        Err(error) => {
+            let error = chain(&error);
+            tracing::warn!(trial, "starts from the beginning: {error}");
+            return None;
+        }
+    };
+    if checkpoint.epoch > job.epochs_stored || checkpoint.epoch >= job.epochs {
+        let (epoch, stored) = (checkpoint.epoch, job.epochs_stored);
+        tracing::warn!(trial, epoch, stored, "its checkpoint is ahead of its stored history");
+        return None;
+    }
+    tracing::info!(trial, epoch = checkpoint.epoch, "resumes from its checkpoint");
+    Some(checkpoint)
+}
+
+/// Whether a checkpoint has every tensor of the trial in its shape.
+fn fits(from: &Checkpoint, model: &Mlp, index: usize) -> bool {
+    let has = |prefix: &str, name: &str, shape: &[i64]| {
+        let tensor = from.tensors.get(&format!("{prefix}.{name}"));
+        tensor.is_some_and(|tensor| tensor.size() == shape)
+    };
+    let own = model.parameters().iter().filter(|parameter| index < parameter.trials);
+    let fits = own.clone().all(|parameter| {
+        let shape = &parameter.tensor.size()[1..];
+        let kinds = ["model", "adam.first", "adam.second"];
+        let best = from.best.is_none() || has("best", &parameter.name, shape);
+        best && kinds.iter().all(|kind| has(kind, &parameter.name, shape))
+    });
+    if !fits {
+        tracing::warn!(trial = from.trial, "its checkpoint is of another model: starts anew");
+    }
+    fits
+}
+
+/// Puts a checkpoint that fits into the stack.
+fn load(model: &mut Mlp, adam: &mut Adam, index: usize, from: &Checkpoint) {
+    let tensor = |prefix: &str, name: &str| {
+        from.tensors.get(&format!("{prefix}.{name}")).map(Tensor::shallow_clone)
+    };
+    let moments = |name: &str| Some((tensor("adam.first", name)?, tensor("adam.second", name)?));
+    let weights = |name: &str| tensor("model", name);
+    adam.load_trial(model.parameters(), index, &moments).expect("the checkpoint fits");
+    model.load_trial(index, &weights).expect("the checkpoint fits");
+}
+
+fn best_weights(from: Checkpoint) -> Vec<(String, Tensor)> {
+    let own = |(name, tensor): (String, Tensor)| {
+        name.strip_prefix("best.").map(|name| (name.to_owned(), tensor))
+    };
+    from.tensors.into_iter().filter_map(own).collect()
+}
