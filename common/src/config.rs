@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use crate::config_json::ConfigError;
+
 /// Version of the canonical form and of what a result means; part of every trial's id.
 pub const RESULTS_SCHEMA_VERSION: u32 = 1;
 
@@ -139,10 +141,40 @@ impl Data {
         }
     }
 
+    /// How many examples each split has, and their shape.
+    pub const fn examples(self) -> Examples {
+        let (train, validation, test) = match self {
+            Data::Mnist | Data::ClutteredMnist => (50_000, 10_000, 10_000),
+            Data::Cifar10 => (40_000, 10_000, 10_000),
+            Data::Strokes => (10_000, 2_000, 2_000),
+        };
+        let inputs = match self {
+            Data::Mnist | Data::Strokes => 28 * 28,
+            Data::ClutteredMnist => 60 * 60,
+            Data::Cifar10 => 3 * 32 * 32,
+        };
+        Examples { train, validation, test, inputs, classes: 10 }
+    }
+
     /// Version of how the examples are made from their source; part of every trial's id.
     pub const fn recipe_version(self) -> u32 {
         1
     }
+}
+
+/// The size of a data set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Examples {
+    /// Training examples.
+    pub train: usize,
+    /// Validation examples.
+    pub validation: usize,
+    /// Test examples.
+    pub test: usize,
+    /// Numbers of one example.
+    pub inputs: usize,
+    /// Classes.
+    pub classes: usize,
 }
 
 /// One point of the grid, without the seed. Holds exactly the parameters that have an effect on
@@ -160,6 +192,12 @@ impl Config {
     /// A config of these values, which must already be validated and collapsed (`params.rs`).
     pub fn new(model: Model, data: Data, values: BTreeMap<Param, Value>) -> Config {
         Config { model, data, values: values.into_iter().collect() }
+    }
+
+    /// As `new`, of values that are already sorted by parameter.
+    pub(crate) fn of_sorted(model: Model, data: Data, values: Box<[(Param, Value)]>) -> Config {
+        debug_assert!(values.is_sorted_by_key(|(param, _)| *param), "lookups bisect the values");
+        Config { model, data, values }
     }
 
     /// The value of a parameter; none where it has no effect.
