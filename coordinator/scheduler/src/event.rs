@@ -267,6 +267,16 @@ pub enum StoredState {
 pub enum Event {
     /// At start, before anything else: sweeps, oldest first.
     SweepRestored(SweepHeader),
+    /// At start, after its sweep: what the header does not say. A sweep without it counts as
+    /// expanded and its budget as unused.
+    SweepStandingRestored {
+        /// The sweep.
+        sweep: SweepName,
+        /// It had all its members (`Change::SweepExpanded` was stored since it was applied).
+        expanded: bool,
+        /// Its members' stored epochs: the sum of each one's seconds over its cohort's size.
+        slot_seconds: f64,
+    },
     /// At start: trials in pages.
     TrialsRestored(Vec<StoredTrial>),
     /// At start: members of a sweep in the order of their expansion, in pages; `true` = removed.

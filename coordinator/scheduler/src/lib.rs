@@ -3,6 +3,25 @@
 //! `apply(now, event)` returns the changes to store and the messages to send. It has no clock, no
 //! randomness, no runtime and no storage of its own, so the same events give the same result.
 
+mod application;
+mod attachment;
+mod catalog;
 pub mod event;
+mod explanation;
+mod invariants;
+mod leases;
+pub mod overview;
+mod queue;
+mod reports;
+mod restoration;
+mod scheduler;
+mod settings;
+mod summary;
+mod sweep;
+mod trial;
+mod worker;
 
 pub use event::{Change, Event, Message};
+pub use overview::Overview;
+pub use scheduler::{Effects, Scheduler};
+pub use settings::Settings;

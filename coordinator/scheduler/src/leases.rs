@@ -1,0 +1,121 @@
+//! Handing out work: which trials train together, and where.
+//!
+//! Free slots are filled worker by worker from the first sweep that the worker may serve. A
+//! cohort is the sweep's first pending trial with the next ones of its fusion key.
+
+use common::ids::{CohortId, WorkerId};
+
+use crate::event::{Change, Device, LeasedTrial, Message, Session, Trial};
+use crate::scheduler::{Cohort, Scheduler};
+use crate::sweep::SweepIndex;
+use crate::trial::{State, TrialIndex};
+use crate::worker::Runner;
+
+/// Trials that are looked at for a cohort, as a multiple of its size: those that may only join
+/// smaller ones are passed over.
+const CANDIDATES_PER_MEMBER: usize = 4;
+
+impl Scheduler {
+    /// Fills free slots, if this event freed anything.
+    pub(crate) fn lease(&mut self) {
+        if !std::mem::take(&mut self.lease_due) || self.closing {
+            return;
+        }
+        let mut free = Vec::new();
+        for (id, worker) in &self.workers {
+            if let (Some(session), true) = (worker.lease_session(), worker.has_free_slot()) {
+                free.push((id.clone(), session));
+            }
+        }
+        for (id, session) in free {
+            for slot in 0..self.workers[&id].slots.len() {
+                if self.workers[&id].slots[slot].is_some() {
+                    continue;
+                }
+                if !self.lease_slot(&id, session, slot) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Leases one cohort; false where there is none for this worker.
+    fn lease_slot(&mut self, id: &WorkerId, session: Session, slot: usize) -> bool {
+        let worker = &self.workers[id];
+        let choice = self.sweep_order.iter().copied().find_map(|index| {
+            let sweep = self.sweep(index);
+            if !sweep.may_lease() {
+                return None;
+            }
+            let digest = worker.digest_for(&sweep.header).ok()?;
+            Some((index, digest.to_owned()))
+        });
+        let Some((index, digest)) = choice else { return false };
+        let trials = self.choose(index, worker.device(slot));
+        let sweep = self.sweep_mut(index);
+        if sweep.header.data_digest.is_none() {
+            sweep.header.data_digest = Some(digest.clone());
+            let name = sweep.header.name.clone();
+            self.store(Change::DataPinned(name, digest));
+        }
+        self.start(id, session, slot, &trials);
+        true
+    }
+
+    /// The next cohort of a sweep that has pending trials, deepest first.
+    fn choose(&self, index: SweepIndex, device: Device) -> Vec<TrialIndex> {
+        let sweep = self.sweep(index);
+        let auto = match device {
+            Device::Cpu => self.settings.cohort_size_cpu,
+            Device::Cuda(_) => self.settings.cohort_size_gpu,
+        };
+        let mut size_max = sweep.cohort_size(auto) as usize;
+        let candidates = sweep.queue.first_of_kind().expect("the sweep has pending trials");
+        let mut chosen: Vec<TrialIndex> = Vec::new();
+        for trial in candidates.take(size_max.saturating_mul(CANDIDATES_PER_MEMBER)) {
+            if chosen.len() >= size_max {
+                break;
+            }
+            let own_max = self.trial(trial).cohort_size_max.map_or(size_max, |max| max as usize);
+            if own_max > chosen.len() {
+                chosen.push(trial);
+                size_max = size_max.min(own_max);
+            }
+        }
+        chosen.sort_by_key(|trial| std::cmp::Reverse(self.entry(*trial).depth));
+        chosen
+    }
+
+    fn start(&mut self, id: &WorkerId, session: Session, slot: usize, trials: &[TrialIndex]) {
+        let cohort = CohortId(self.cohort_last.0 + 1);
+        self.cohort_last = cohort;
+        let size = u32::try_from(trials.len()).expect("a cohort's size is a u32");
+        let mut leased = Vec::with_capacity(trials.len());
+        for &trial in trials {
+            self.update(trial, |record| {
+                record.attempts += 1;
+                record.attempt_epoch = 0;
+                record.state = State::Running { cohort };
+            });
+            let record = self.trial(trial);
+            let attempt = record.attempt();
+            let config = self.entry(trial).config.clone();
+            leased.push(LeasedTrial {
+                trial: Trial { id: record.id, config, seed: record.seed },
+                attempt,
+                epochs_stored: record.epochs,
+            });
+            let worker = id.clone();
+            self.store(Change::AttemptStarted { attempt, worker, cohort, cohort_size: size });
+        }
+        let slot_number = u32::try_from(slot).expect("a worker's slots come as a u32");
+        let runners = trials.iter().copied().map(Runner::new).collect();
+        let home = Cohort { worker: id.clone(), slot: Some(slot_number), runners };
+        self.cohorts.insert(cohort, home);
+        let worker = self.workers.get_mut(id).expect("a leasing worker is known");
+        worker.slots[slot] = Some(cohort);
+        worker.cohorts.insert(cohort);
+        let (worker, slot) = (id.clone(), slot_number);
+        self.send(Message::Lease { worker, session, slot, cohort, trials: leased });
+    }
+}
