@@ -1,0 +1,141 @@
+//! Keeps a stream to the coordinator open: connects, reads, and connects again.
+
+use std::time::{Duration, Instant};
+
+use common::telemetry::chain;
+use common::wire::worker_service_client::WorkerServiceClient;
+use common::wire::{self, MESSAGE_BYTES_MAX};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+
+use crate::agent::Input;
+use crate::rpc::{FromCoordinator, from_coordinator};
+
+/// Messages that wait for the stream. Few: what waits in the spool instead outlives it.
+const OUTBOUND_WAITING_MAX: usize = 8;
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// A coordinator that comes back is found this soon.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A coordinator that takes the stream and does not answer the hello is not one.
+const WELCOME_WAIT: Duration = Duration::from_secs(10);
+/// One log line in this time while there is no coordinator.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What happened to the stream.
+#[derive(Debug)]
+pub enum ConnectionEvent {
+    /// There is a new one; the first message into it must be the hello.
+    Opened(mpsc::Sender<wire::FromWorker>),
+    /// The coordinator said something.
+    Said(FromCoordinator),
+    /// It is broken.
+    Lost,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("cannot connect")]
+    Connect(#[source] tonic::transport::Error),
+    #[error("the coordinator does not answer")]
+    Silent,
+    #[error("the coordinator ended the stream")]
+    Ended,
+    #[error("the stream broke ({}): {}", .0.code(), .0.message())]
+    Status(tonic::Status),
+    #[error("the agent is leaving")]
+    Leaving,
+}
+
+/// Keeps attached until it is dropped.
+pub async fn keep_attached(endpoint: Endpoint, inbox: mpsc::Sender<Input>) {
+    // Numbers by which a dead peer is found in half a minute; an idle stream is normal here.
+    let endpoint = endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    let mut backoff = BACKOFF_MIN;
+    let mut logged: Option<Instant> = None;
+    loop {
+        let mut is_welcome = false;
+        let error = match attach(&endpoint, &inbox, &mut is_welcome).await {
+            Ok(()) => StreamError::Ended,
+            Err(StreamError::Leaving) => return,
+            Err(error) => error,
+        };
+        if is_welcome {
+            backoff = BACKOFF_MIN;
+            logged = None;
+        }
+        if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            logged = Some(Instant::now());
+            tracing::warn!(
+                coordinator = %endpoint.uri(),
+                "not attached, trying again: {}", chain(&error)
+            );
+        }
+        sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// Attaches once and passes on what the coordinator says until the stream ends.
+async fn attach(
+    endpoint: &Endpoint,
+    inbox: &mpsc::Sender<Input>,
+    is_welcome: &mut bool,
+) -> Result<(), StreamError> {
+    let channel = endpoint.connect().await.map_err(StreamError::Connect)?;
+    let (outbound, waiting) = mpsc::channel(OUTBOUND_WAITING_MAX);
+    // Before the call: a server may answer only when it has the first message.
+    tell(inbox, ConnectionEvent::Opened(outbound)).await?;
+    let result = converse(channel, waiting, inbox, is_welcome).await;
+    tell(inbox, ConnectionEvent::Lost).await?;
+    result
+}
+
+async fn converse(
+    channel: tonic::transport::Channel,
+    waiting: mpsc::Receiver<wire::FromWorker>,
+    inbox: &mpsc::Sender<Input>,
+    is_welcome: &mut bool,
+) -> Result<(), StreamError> {
+    let mut client = WorkerServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let call = client.attach(ReceiverStream::new(waiting));
+    let answer = timeout(WELCOME_WAIT, call)
+        .await
+        .map_err(|_| StreamError::Silent)?;
+    let mut answers = answer.map_err(StreamError::Status)?.into_inner();
+    loop {
+        let next = if *is_welcome {
+            answers.message().await
+        } else {
+            let first = timeout(WELCOME_WAIT, answers.message()).await;
+            first.map_err(|_| StreamError::Silent)?
+        };
+        let Some(message) = next.map_err(StreamError::Status)? else {
+            return Ok(());
+        };
+        match from_coordinator(message) {
+            Ok(said) => {
+                *is_welcome |= matches!(said, FromCoordinator::Welcome { .. });
+                tell(inbox, ConnectionEvent::Said(said)).await?;
+            }
+            // A newer coordinator may say more than this version knows.
+            Err(error) => tracing::warn!("ignored: {}", chain(&error)),
+        }
+    }
+}
+
+async fn tell(inbox: &mpsc::Sender<Input>, event: ConnectionEvent) -> Result<(), StreamError> {
+    inbox
+        .send(Input::Connection(event))
+        .await
+        .map_err(|_| StreamError::Leaving)
+}
