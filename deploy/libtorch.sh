@@ -245,7 +245,7 @@ build() {
 }
 
 main() {
-    local asked= final
+    local asked final
     FORM=any
     for asked in "$@"; do
         case $asked in

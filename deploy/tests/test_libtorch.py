@@ -435,7 +435,7 @@ class Errors(Case):
     def test_too_little_disk_is_said_before_fetching(self):
         (self.host.bin / "df").unlink()
         row = "/dev/fake 9999999 9000000 921600 91% /"
-        script = f"#!{shutil.which('bash')}\necho Filesystem 1024-blocks Used Available\necho '{row}'\n"
+        script = f"#!{shutil.which('bash')}\necho Filesystem 1024-blocks\necho '{row}'\n"
         write_executable(self.host.bin / "df", script)
         self.fails(self.host.run(self.host.checkout()), "not enough disk", "1200 MiB", "900 MiB")
         self.assertEqual(self.host.pip_calls(), [])

@@ -135,17 +135,12 @@ pub async fn run(settings: Settings, stops: mpsc::Receiver<Stop>) -> Result<Stop
             keep_attached(endpoint, for_connection).await;
         }
     });
-    let driver = Driver::new(
-        settings,
-        spool,
-        inbox,
-        trainers.clone(),
-        kill_all.clone(),
-        attach,
-    );
+    let weak = inbox.downgrade();
+    let driver = Driver::new(settings, spool, weak, trainers.clone(), kill_all.clone(), attach);
     // A thread of its own: it waits for the disk.
     let result = spawn_blocking(move || driver.drive(inputs)).await;
-    let result = result.expect("the driver does not panic");
+    let result = result.expect("the driver does not panic").expect("its inbox is open here");
+    drop(inbox);
     tasks.shutdown().await;
     trainers.close();
     if timeout(EXIT_WAIT, trainers.wait()).await.is_err() {

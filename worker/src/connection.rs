@@ -108,9 +108,7 @@ async fn converse(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let call = client.attach(ReceiverStream::new(waiting));
-    let answer = timeout(WELCOME_WAIT, call)
-        .await
-        .map_err(|_| StreamError::Silent)?;
+    let answer = timeout(WELCOME_WAIT, call).await.map_err(|_| StreamError::Silent)?;
     let mut answers = answer.map_err(StreamError::Status)?.into_inner();
     loop {
         let next = if *is_welcome {
@@ -134,8 +132,5 @@ async fn converse(
 }
 
 async fn tell(inbox: &mpsc::Sender<Input>, event: ConnectionEvent) -> Result<(), StreamError> {
-    inbox
-        .send(Input::Connection(event))
-        .await
-        .map_err(|_| StreamError::Leaving)
+    inbox.send(Input::Connection(event)).await.map_err(|_| StreamError::Leaving)
 }

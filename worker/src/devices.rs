@@ -38,9 +38,7 @@ impl FromStr for Device {
         let digits = text.strip_prefix("cuda:");
         let digits = digits.filter(|digits| digits.chars().all(|c| c.is_ascii_digit()));
         let ordinal = digits.and_then(|digits| digits.parse().ok());
-        ordinal
-            .map(Device::Cuda)
-            .ok_or_else(|| DeviceError(text.into()))
+        ordinal.map(Device::Cuda).ok_or_else(|| DeviceError(text.into()))
     }
 }
 
@@ -48,9 +46,7 @@ impl FromStr for Device {
 pub fn cuda_count() -> u32 {
     let names = |path: &str| -> Vec<String> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
     let gpus = names("/proc/driver/nvidia/gpus").len();
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
@@ -100,24 +96,9 @@ mod tests {
     fn devices_parse_or_say_what_is_accepted() {
         assert_eq!("cpu".parse(), Ok(Device::Cpu));
         assert_eq!("cuda:12".parse(), Ok(Device::Cuda(12)));
-        for text in [
-            "",
-            "gpu",
-            "cuda",
-            "cuda:",
-            "cuda:+1",
-            "cuda:-1",
-            "cuda:99999999999",
-            "CPU",
-        ] {
-            let error = text
-                .parse::<Device>()
-                .expect_err("is no device")
-                .to_string();
-            assert!(
-                error.contains(&format!("`{text}` is not a device")),
-                "{error}"
-            );
+        for text in ["", "gpu", "cuda", "cuda:", "cuda:+1", "cuda:-1", "cuda:99999999999", "CPU"] {
+            let error = text.parse::<Device>().expect_err("is no device").to_string();
+            assert!(error.contains(&format!("`{text}` is not a device")), "{error}");
         }
         assert_eq!(Device::Cuda(3).to_string(), "cuda:3");
     }
@@ -125,27 +106,13 @@ mod tests {
     #[test]
     fn cuda_devices_are_counted_as_cuda_numbers_them() {
         let dev = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<Vec<_>>();
-        let host = dev(&[
-            "null",
-            "nvidia0",
-            "nvidia1",
-            "nvidiactl",
-            "nvidia-uvm",
-            "nvidia",
-        ]);
+        let host = dev(&["null", "nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "nvidia"]);
         assert_eq!(visible_count(&host, 2, None), 2);
         assert_eq!(visible_count(&dev(&["nvidia5"]), 8, None), 1);
         assert_eq!(visible_count(&dev(&["null"]), 4, None), 4);
         assert_eq!(visible_count(&dev(&["null"]), 0, None), 0);
-        let cases = [
-            ("", 0),
-            ("-1", 0),
-            ("0", 1),
-            ("1,0", 2),
-            ("0,7,1", 1),
-            ("0,0", 0),
-            ("GPU-8f", 1),
-        ];
+        let cases =
+            [("", 0), ("-1", 0), ("0", 1), ("1,0", 2), ("0,7,1", 1), ("0,0", 0), ("GPU-8f", 1)];
         for (visible, count) in cases {
             assert_eq!(visible_count(&host, 2, Some(visible)), count, "{visible}");
         }

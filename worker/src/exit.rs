@@ -9,12 +9,8 @@ use crate::supervisor::{Exit, FailureCause};
 const SIGKILL: i32 = 9;
 
 /// What libtorch, C++ and the kernel's messages say when memory runs out.
-const OUT_OF_MEMORY_SIGNS: [&str; 4] = [
-    "std::bad_alloc",
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-];
+const OUT_OF_MEMORY_SIGNS: [&str; 4] =
+    ["std::bad_alloc", "out of memory", "can't allocate memory", "not enough memory"];
 
 /// Reads the end of a process. `oom_kills`: processes that the kernel killed for memory while it
 /// worked; it cannot say which, so a SIGKILL of unknown origin among them is taken for one.
@@ -40,11 +36,7 @@ pub fn classify(status: ExitStatus, oom_kills: u64, stderr_tail: String) -> Exit
         FailureCause::OutOfMemory => ", out of memory",
         FailureCause::TrainerDied | FailureCause::Data | FailureCause::Bug => "",
     };
-    Exit {
-        cause,
-        message: format!("the trainer {how}{why}"),
-        stderr_tail,
-    }
+    Exit { cause, message: format!("the trainer {how}{why}"), stderr_tail }
 }
 
 /// The kernel's count of processes that it killed for memory: in this process's control group
@@ -53,11 +45,8 @@ pub fn oom_kills() -> Option<u64> {
     let group = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = group.lines().find_map(|line| line.strip_prefix("0::"));
     let events = path.and_then(|path| {
-        fs::read_to_string(format!(
-            "/sys/fs/cgroup{}/memory.events",
-            path.trim_end_matches('/')
-        ))
-        .ok()
+        fs::read_to_string(format!("/sys/fs/cgroup{}/memory.events", path.trim_end_matches('/')))
+            .ok()
     });
     let counts = match events {
         Some(events) => events,
@@ -106,16 +95,10 @@ mod tests {
         let died = |text: &str| (FailureCause::TrainerDied, text.to_owned());
         let memory = |text: &str| (FailureCause::OutOfMemory, text.to_owned());
         assert_eq!(exit(9, 0, ""), died("the trainer was ended by SIGKILL"));
-        assert_eq!(
-            exit(9, 1, ""),
-            memory("the trainer was ended by SIGKILL, out of memory")
-        );
+        assert_eq!(exit(9, 1, ""), memory("the trainer was ended by SIGKILL, out of memory"));
         assert_eq!(exit(11, 1, ""), died("the trainer was ended by SIGSEGV"));
         assert_eq!(exit(64, 0, ""), died("the trainer was ended by signal 64"));
-        assert_eq!(
-            exit(3 << 8, 0, "boom"),
-            died("the trainer exited with status 3")
-        );
+        assert_eq!(exit(3 << 8, 0, "boom"), died("the trainer exited with status 3"));
     }
 
     #[test]
@@ -133,10 +116,7 @@ mod tests {
 
     #[test]
     fn the_kernels_count_is_read_from_both_forms() {
-        assert_eq!(
-            count("low 0\noom 2\noom_kill 3\noom_group_kill 4\n", "oom_kill"),
-            Some(3)
-        );
+        assert_eq!(count("low 0\noom 2\noom_kill 3\noom_group_kill 4\n", "oom_kill"), Some(3));
         assert_eq!(count("pgfault 1\noom_kill 12\n", "oom_kill"), Some(12));
         assert_eq!(count("low 0\n", "oom_kill"), None);
     }

@@ -28,10 +28,7 @@ const LENGTH_BYTES_MAX: usize = 10;
 
 /// Takes the first whole message out of the buffer; none until all of it is there.
 pub fn take(buffer: &mut Vec<u8>) -> Result<Option<FromTrainer>, FrameError> {
-    let length_end = buffer
-        .iter()
-        .take(LENGTH_BYTES_MAX)
-        .position(|byte| byte & 0x80 == 0);
+    let length_end = buffer.iter().take(LENGTH_BYTES_MAX).position(|byte| byte & 0x80 == 0);
     let Some(length_end) = length_end else {
         if buffer.len() < LENGTH_BYTES_MAX {
             return Ok(None);

@@ -89,35 +89,21 @@ impl Places {
     pub fn of_process(trainer: &Path) -> Places {
         let named = env::var_os("LIBTORCH").filter(|path| !path.is_empty());
         let trainer = trainer.canonicalize().unwrap_or_else(|_| trainer.into());
-        let mut project_below = trainer
-            .parent()
-            .map(PathBuf::from)
-            .into_iter()
-            .collect::<Vec<_>>();
+        let mut project_below = trainer.parent().map(PathBuf::from).into_iter().collect::<Vec<_>>();
         project_below.extend(env::current_dir());
-        Places {
-            named: named.map(PathBuf::from),
-            project_below,
-            python: "python3".into(),
-        }
+        Places { named: named.map(PathBuf::from), project_below, python: "python3".into() }
     }
 
     /// The first libtorch of the right version; with CUDA where that is needed. What LIBTORCH
     /// names is taken or refused, never passed over, unless it is the project's own folder
     /// (`cargo run` sets it to that).
     pub fn find(&self, cuda: bool) -> Result<Libtorch, LibtorchError> {
-        let named = self
-            .named
-            .as_deref()
-            .filter(|path| !path.ends_with(PROJECT_FOLDER));
+        let named = self.named.as_deref().filter(|path| !path.ends_with(PROJECT_FOLDER));
         if let Some(path) = named {
             return Libtorch::named(path, cuda);
         }
         let own = self.named.iter().cloned();
-        let above = self
-            .project_below
-            .iter()
-            .flat_map(|folder| folder.ancestors());
+        let above = self.project_below.iter().flat_map(|folder| folder.ancestors());
         let above = above.map(|folder| folder.join(PROJECT_FOLDER));
         for root in own.chain(above) {
             if let Some(libtorch) = Libtorch::usable(root, cuda) {
@@ -169,18 +155,11 @@ impl Libtorch {
     /// The child's LD_LIBRARY_PATH: this libtorch, the NVIDIA wheels beside it where it is
     /// Python's, then what the agent itself was started with.
     pub fn library_path(&self) -> OsString {
-        let root = self
-            .root
-            .canonicalize()
-            .unwrap_or_else(|_| self.root.clone());
+        let root = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
         let mut folders = vec![root.join("lib")];
         let nvidia = root.parent().map(|packages| packages.join("nvidia"));
         let wheels = nvidia.and_then(|path| fs::read_dir(path).ok());
-        let wheels = wheels
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path().join("lib"));
+        let wheels = wheels.into_iter().flatten().flatten().map(|entry| entry.path().join("lib"));
         let mut wheels = wheels.filter(|path| path.is_dir()).collect::<Vec<_>>();
         wheels.sort();
         folders.extend(wheels);
@@ -198,9 +177,7 @@ fn version(root: &Path) -> Option<String> {
         Ok(text) => text.lines().next()?.trim().to_owned(),
         Err(_) => {
             let text = fs::read_to_string(root.join("version.py")).ok()?;
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("__version__ = "))?;
+            let line = text.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
             line.trim().trim_matches(['\'', '"']).to_owned()
         }
     };
@@ -220,10 +197,7 @@ fn python_torch(python: &Path) -> Option<PathBuf> {
 
 /// What a command prints; none where it fails or takes longer.
 fn output_within(mut command: Command, wait: Duration) -> Option<String> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let mut stdout = child.stdout.take()?;
     let (sender, receiver) = mpsc::sync_channel(1);
@@ -268,11 +242,7 @@ mod tests {
 
     fn places(below: &Path) -> Places {
         let python = below.join("no-python");
-        Places {
-            named: None,
-            project_below: vec![below.into()],
-            python,
-        }
+        Places { named: None, project_below: vec![below.into()], python }
     }
 
     const CPU: &[&str] = &["libtorch_cpu.so"];
@@ -288,10 +258,7 @@ mod tests {
         assert!(error(false).contains("has no lib/libtorch_cpu.so"));
         libtorch(
             &root,
-            Some((
-                "version.py",
-                "from x import y\n__version__ = '2.9.1+cu128'\n",
-            )),
+            Some(("version.py", "from x import y\n__version__ = '2.9.1+cu128'\n")),
             CPU,
         );
         assert!(error(false).contains("is libtorch 2.9.1; 2.11.0 is needed"));
@@ -307,13 +274,7 @@ mod tests {
         fs::create_dir_all(&below).expect("created");
         let places = places(&below);
         let text = places.find(false).expect_err("absent").to_string();
-        for named in [
-            "LIBTORCH",
-            ".libtorch",
-            "python3",
-            "make libtorch",
-            "2.11.0",
-        ] {
+        for named in ["LIBTORCH", ".libtorch", "python3", "make libtorch", "2.11.0"] {
             assert!(text.contains(named), "{named}: {text}");
         }
         let near = folder.path().join("a/.libtorch");

@@ -53,10 +53,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<Stop, Failure> {
     let resolved = options.resolve(cuda_count()).map_err(Failure::Options)?;
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let state = StateDirectory::open(&options.state, &host).map_err(Failure::State)?;
     let launch = Launch {
         program: resolved.trainer,
@@ -85,11 +82,7 @@ fn run(options: &Options) -> Result<Stop, Failure> {
     };
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     // The agent moves little data; the cores are for the trainers.
-    let runtime = builder
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(Failure::Runtime)?;
+    let runtime = builder.worker_threads(2).enable_all().build().map_err(Failure::Runtime)?;
     runtime.block_on(async {
         let stops = stops(options.exit_with_parent).map_err(Failure::Runtime)?;
         agent::run(settings, stops).await.map_err(Failure::Agent)
@@ -100,11 +93,7 @@ fn run(options: &Options) -> Result<Stop, Failure> {
 fn stops(with_parent: bool) -> io::Result<mpsc::Receiver<Stop>> {
     let (sender, stops) = mpsc::channel(STOPS_WAITING_MAX);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        tokio::spawn(forward(
-            signal(kind)?,
-            Stop::Signal(kind.as_raw_value()),
-            sender.clone(),
-        ));
+        tokio::spawn(forward(signal(kind)?, Stop::Signal(kind.as_raw_value()), sender.clone()));
     }
     if with_parent {
         std::thread::spawn(move || {

@@ -27,12 +27,7 @@ pub struct Options {
     #[arg(long, value_name = "URL", env = "GRADSWEEP_COORDINATOR")]
     pub coordinator: String,
     /// Devices, for example `cuda:0,cuda:1` or `cpu` [default: every CUDA device, else the CPU]
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        env = "GRADSWEEP_DEVICES"
-    )]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "GRADSWEEP_DEVICES")]
     pub devices: Vec<String>,
     /// Cohorts that one device trains at a time [default: 1 per GPU; on the CPU one per core,
     /// each with a single thread]
@@ -93,10 +88,7 @@ pub enum OptionsError {
         source: LibtorchError,
     },
     /// Too few or too many slots.
-    #[error(
-        "--slots-per-device {given}: 1 to {} slots in all are accepted",
-        SLOTS_MAX
-    )]
+    #[error("--slots-per-device {given}: 1 to {} slots in all are accepted", SLOTS_MAX)]
     Slots {
         /// As given.
         given: u32,
@@ -123,10 +115,7 @@ fn present(cuda_count: u32) -> String {
     match cuda_count {
         0 => "this host has no CUDA device".into(),
         1 => "this host has one CUDA device, `cuda:0`".into(),
-        count => format!(
-            "this host has the CUDA devices `cuda:0` to `cuda:{}`",
-            count - 1
-        ),
+        count => format!("this host has the CUDA devices `cuda:0` to `cuda:{}`", count - 1),
     }
 }
 
@@ -158,12 +147,7 @@ impl Options {
             None => default_devices(cuda_count, &places)?,
         };
         let slots = self.slots(&devices)?;
-        Ok(Resolved {
-            coordinator,
-            slots,
-            trainer,
-            libtorch,
-        })
+        Ok(Resolved { coordinator, slots, trainer, libtorch })
     }
 
     fn trainer_path(&self) -> Result<PathBuf, OptionsError> {
@@ -190,9 +174,7 @@ impl Options {
                 (None, Device::Cuda(_)) => 1,
             };
             if count == 0 || count > SLOTS_MAX - slots.len() {
-                return Err(OptionsError::Slots {
-                    given: self.slots_per_device.unwrap_or(0),
-                });
+                return Err(OptionsError::Slots { given: self.slots_per_device.unwrap_or(0) });
             }
             slots.extend(std::iter::repeat_n(*device, count));
         }
@@ -202,11 +184,7 @@ impl Options {
 
 fn endpoint(url: &str) -> Result<Endpoint, OptionsError> {
     let error = || OptionsError::Coordinator { url: url.into() };
-    let full = if url.contains("://") {
-        url.to_owned()
-    } else {
-        format!("http://{url}")
-    };
+    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let endpoint = Endpoint::from_shared(full).map_err(|_| error())?;
     let uri = endpoint.uri();
     if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
@@ -218,10 +196,7 @@ fn endpoint(url: &str) -> Result<Endpoint, OptionsError> {
 /// The devices that are asked for; none where the choice is left to the host.
 fn devices(asked: &[String], cuda_count: u32) -> Result<Option<Vec<Device>>, OptionsError> {
     let mut devices = Vec::new();
-    for text in asked
-        .iter()
-        .filter(|text| asked.len() > 1 || !text.is_empty())
-    {
+    for text in asked.iter().filter(|text| asked.len() > 1 || !text.is_empty()) {
         let device = text.parse().map_err(OptionsError::Device)?;
         match device {
             Device::Cuda(ordinal) if ordinal >= cuda_count => {
@@ -243,9 +218,7 @@ fn libtorch_for(devices: &[Device], places: &Places) -> Result<Libtorch, Options
         Device::Cpu => false,
     });
     match cuda {
-        Some(device) => places
-            .find(true)
-            .map_err(|source| OptionsError::NoCuda { device, source }),
+        Some(device) => places.find(true).map_err(|source| OptionsError::NoCuda { device, source }),
         None => places.find(false).map_err(OptionsError::Libtorch),
     }
 }
@@ -278,10 +251,7 @@ mod tests {
     }
 
     fn asked(list: &[&str], cuda_count: u32) -> Result<Option<Vec<Device>>, String> {
-        let list = list
-            .iter()
-            .map(|text| (*text).to_owned())
-            .collect::<Vec<_>>();
+        let list = list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         devices(&list, cuda_count).map_err(|error| common::telemetry::chain(&error))
     }
 
@@ -292,23 +262,11 @@ mod tests {
         let two = vec![Device::Cuda(1), Device::Cuda(0)];
         assert_eq!(asked(&["cuda:1", "cuda:0"], 2), Ok(Some(two)));
         let cases = [
-            (
-                &["cuda:0"][..],
-                0,
-                "--devices `cuda:0`: this host has no CUDA device",
-            ),
+            (&["cuda:0"][..], 0, "--devices `cuda:0`: this host has no CUDA device"),
             (&["cuda:1"], 1, "this host has one CUDA device, `cuda:0`"),
-            (
-                &["cuda:9"],
-                4,
-                "this host has the CUDA devices `cuda:0` to `cuda:3`",
-            ),
+            (&["cuda:9"], 4, "this host has the CUDA devices `cuda:0` to `cuda:3`"),
             (&["cpu", "cpu"], 0, "--devices names `cpu` twice"),
-            (
-                &["tpu"],
-                0,
-                "`tpu` is not a device: `cpu` or `cuda:N` is accepted",
-            ),
+            (&["tpu"], 0, "`tpu` is not a device: `cpu` or `cuda:N` is accepted"),
         ];
         for (list, cuda_count, expected) in cases {
             let error = asked(list, cuda_count).expect_err("a mistake");
@@ -327,11 +285,7 @@ mod tests {
         assert_eq!(twice, [gpus[0], gpus[0], gpus[1], gpus[1]]);
         for given in ["0", "1025", "4294967295"] {
             let error = slots(&["--slots-per-device", given], &gpus).expect_err("refused");
-            assert!(
-                error
-                    .to_string()
-                    .contains(&format!("--slots-per-device {given}: 1 to 1024"))
-            );
+            assert!(error.to_string().contains(&format!("--slots-per-device {given}: 1 to 1024")));
         }
     }
 
@@ -342,10 +296,7 @@ mod tests {
         assert!(endpoint("127.0.0.1:50051").is_ok());
         for url in ["", "https://host:1", "http://", "ftp://host", "http://a b"] {
             let error = endpoint(url).expect_err("refused").to_string();
-            assert!(
-                error.contains("http://HOST:PORT is accepted"),
-                "{url}: {error}"
-            );
+            assert!(error.contains("http://HOST:PORT is accepted"), "{url}: {error}");
         }
     }
 
@@ -354,10 +305,6 @@ mod tests {
         let options = options(&["--trainer", "/nowhere/trainer"]);
         let error = options.resolve(0).expect_err("refused");
         assert!(error.is_mistake());
-        assert!(
-            error
-                .to_string()
-                .contains("`/nowhere/trainer`; --trainer names another place")
-        );
+        assert!(error.to_string().contains("`/nowhere/trainer`; --trainer names another place"));
     }
 }

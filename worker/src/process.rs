@@ -74,15 +74,7 @@ impl Handle {
     ) -> (Handle, mpsc::Receiver<wire::ToTrainer>, CancellationToken) {
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING_MAX);
         let kill = kill_all.child_token();
-        (
-            Handle {
-                run,
-                orders,
-                kill: kill.clone(),
-            },
-            waiting,
-            kill,
-        )
+        (Handle { run, orders, kill: kill.clone() }, waiting, kill)
     }
 
     /// Passes an order on. A trainer that reads none is killed; one that is gone needs none.
@@ -105,7 +97,7 @@ pub async fn run(
     seat: Seat,
     orders: mpsc::Receiver<wire::ToTrainer>,
     kill: CancellationToken,
-    inbox: mpsc::Sender<Input>,
+    inbox: mpsc::WeakSender<Input>,
 ) {
     let exit = match live(&launch, &seat, orders, kill, &inbox).await {
         Ok(exit) => exit,
@@ -116,14 +108,10 @@ pub async fn run(
         },
     };
     let said = FromTrainer::Event(TrainerEvent::Exited(exit));
-    // An agent that has left hears no more.
-    let _ = inbox
-        .send(Input::Trainer {
-            slot: seat.slot,
-            run: seat.run,
-            said,
-        })
-        .await;
+    if let Some(inbox) = inbox.upgrade() {
+        // An agent that has left hears no more.
+        let _ = inbox.send(Input::Trainer { slot: seat.slot, run: seat.run, said }).await;
+    }
 }
 
 async fn live(
@@ -131,7 +119,7 @@ async fn live(
     seat: &Seat,
     orders: mpsc::Receiver<wire::ToTrainer>,
     kill: CancellationToken,
-    inbox: &mpsc::Sender<Input>,
+    inbox: &mpsc::WeakSender<Input>,
 ) -> io::Result<Exit> {
     let (stderr, stderr_end) = io::pipe()?;
     // Of its own process group: an interrupt from the terminal is for the agent to act on.
@@ -156,30 +144,19 @@ async fn live(
     let stdin = child.stdin.take().expect("stdin is piped");
     let stdout = child.stdout.take().expect("stdout is piped");
     let writer = tokio::spawn(write(stdin, orders));
-    let mut reader = Reader {
-        stdout,
-        buffer: Vec::new(),
-    };
+    let mut reader = Reader { stdout, buffer: Vec::new() };
     let (status, fault) = attend(&mut child, &mut reader, kill, seat, inbox).await;
     writer.abort();
     let status = status?;
     // Reports that were written before the end count.
     let rest = async { while reader.next(seat, inbox).await.is_ok_and(|more| more) {} };
     if fault.is_none() && timeout(PIPE_WAIT, rest).await.is_err() {
-        tracing::warn!(
-            slot = seat.slot,
-            "a trainer is gone and its pipe is still open"
-        );
+        tracing::warn!(slot = seat.slot, "a trainer is gone and its pipe is still open");
     }
     if timeout(PIPE_WAIT, log_ended).await.is_err() {
-        tracing::debug!(
-            slot = seat.slot,
-            "a trainer is gone and its stderr is still open"
-        );
+        tracing::debug!(slot = seat.slot, "a trainer is gone and its stderr is still open");
     }
-    let oom_kills = oom_kills()
-        .zip(oom_kills_before)
-        .map_or(0, |(now, then)| now - then.min(now));
+    let oom_kills = oom_kills().zip(oom_kills_before).map_or(0, |(now, then)| now - then.min(now));
     let mut exit = classify(status, oom_kills, seat.log.tail());
     if let Some(fault) = fault {
         exit.message = format!("the trainer was killed because it sent {fault}");
@@ -193,11 +170,9 @@ async fn attend(
     reader: &mut Reader,
     kill: CancellationToken,
     seat: &Seat,
-    inbox: &mpsc::Sender<Input>,
+    inbox: &mpsc::WeakSender<Input>,
 ) -> (io::Result<ExitStatus>, Option<String>) {
-    let group = child
-        .id()
-        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     let mut fault = None;
     let mut is_reading = true;
     let mut is_killed = false;
@@ -244,19 +219,18 @@ impl Reader {
     /// Reads a piece and passes on the messages that are complete; false at the end. Nothing is
     /// lost when it is cancelled: a message leaves the buffer only when it has a place in the
     /// inbox.
-    async fn next(&mut self, seat: &Seat, inbox: &mpsc::Sender<Input>) -> Result<bool, String> {
+    async fn next(&mut self, seat: &Seat, inbox: &mpsc::WeakSender<Input>) -> Result<bool, String> {
         loop {
+            let Some(inbox) = inbox.upgrade() else {
+                return Ok(false);
+            };
             let Ok(place) = inbox.reserve().await else {
                 return Ok(false);
             };
             let message = frames::take(&mut self.buffer).map_err(|error| chain(&error))?;
             let Some(message) = message else { break };
             let said = rpc::from_trainer(message).map_err(|error| chain(&error))?;
-            place.send(Input::Trainer {
-                slot: seat.slot,
-                run: seat.run,
-                said,
-            });
+            place.send(Input::Trainer { slot: seat.slot, run: seat.run, said });
         }
         match self.stdout.read_buf(&mut self.buffer).await {
             // Half a message at the end is that of a process that died writing.

@@ -86,30 +86,22 @@ pub fn from_coordinator(message: wire::ToWorker) -> Result<FromCoordinator, RpcE
     let what = "message of the coordinator";
     match message.message.ok_or(RpcError::Empty { what })? {
         to_worker::Message::Welcome(welcome) => Ok(FromCoordinator::Welcome {
-            adopted: welcome
-                .adopted
-                .iter()
-                .map(attempt_id)
-                .collect::<Result<_, _>>()?,
+            adopted: welcome.adopted.iter().map(attempt_id).collect::<Result<_, _>>()?,
             heartbeat_interval_ms: welcome.heartbeat_interval_ms,
         }),
         to_worker::Message::Lease(lease) => {
-            let field = RpcError::Missing {
-                what: "lease",
-                field: "cohort",
-            };
+            let field = RpcError::Missing { what: "lease", field: "cohort" };
             Ok(FromCoordinator::Lease {
                 slot: usize::try_from(lease.slot).unwrap_or(usize::MAX),
                 cohort: cohort(lease.cohort.ok_or(field)?)?,
             })
         }
-        to_worker::Message::Acknowledge(acknowledge) => Ok(FromCoordinator::Acknowledge {
-            through: acknowledge.through,
-        }),
-        to_worker::Message::Stop(stop) => Ok(FromCoordinator::Stop(present(
-            stop.attempt.as_ref(),
-            "stop request",
-        )?)),
+        to_worker::Message::Acknowledge(acknowledge) => {
+            Ok(FromCoordinator::Acknowledge { through: acknowledge.through })
+        }
+        to_worker::Message::Stop(stop) => {
+            Ok(FromCoordinator::Stop(present(stop.attempt.as_ref(), "stop request")?))
+        }
         to_worker::Message::LogRequest(asked) => Ok(FromCoordinator::LogRequest {
             request: asked.request,
             trial: asked.trial.parse().map_err(RpcError::Trial)?,
@@ -119,13 +111,9 @@ pub fn from_coordinator(message: wire::ToWorker) -> Result<FromCoordinator, RpcE
 
 /// Reads a message of a trainer.
 pub fn from_trainer(message: wire::FromTrainer) -> Result<FromTrainer, RpcError> {
-    let event = match message.message.ok_or(RpcError::Empty {
-        what: "trainer's message",
-    })? {
+    let event = match message.message.ok_or(RpcError::Empty { what: "trainer's message" })? {
         from_trainer::Message::Ready(ready) => {
-            return Ok(FromTrainer::Ready {
-                libtorch_version: ready.libtorch_version,
-            });
+            return Ok(FromTrainer::Ready { libtorch_version: ready.libtorch_version });
         }
         from_trainer::Message::Epoch(epoch) => {
             let attempt = present(epoch.attempt.as_ref(), "epoch report")?;
@@ -138,18 +126,12 @@ pub fn from_trainer(message: wire::FromTrainer) -> Result<FromTrainer, RpcError>
         }
         from_trainer::Message::Returned(returned) => {
             let attempt = present(returned.attempt.as_ref(), "returned attempt")?;
-            let report = AttemptReport::Returned {
-                epochs: returned.epochs,
-            };
+            let report = AttemptReport::Returned { epochs: returned.epochs };
             TrainerEvent::Reported(attempt, report)
         }
         from_trainer::Message::Failed(failed) => TrainerEvent::CohortFailed(CohortFailure {
             cohort: CohortId(failed.cohort),
-            attempts: failed
-                .attempts
-                .iter()
-                .map(attempt_id)
-                .collect::<Result<_, _>>()?,
+            attempts: failed.attempts.iter().map(attempt_id).collect::<Result<_, _>>()?,
             cause: cause(failed.cause()),
             message: shortened(failed.message),
             stderr_tail: String::new(),
@@ -166,21 +148,15 @@ pub fn to_trainer(order: Order) -> wire::ToTrainer {
     let message = match order {
         Order::Train(cohort) => to_trainer::Message::Train(wire::TrainCohort {
             cohort: cohort.id.0,
-            trials: cohort
-                .trials
-                .into_iter()
-                .map(|trial| trial.payload)
-                .collect(),
+            trials: cohort.trials.into_iter().map(|trial| trial.payload).collect(),
         }),
-        Order::Stop(attempt) => to_trainer::Message::Stop(wire::StopAttempt {
-            attempt: Some(to_wire(attempt)),
-        }),
+        Order::Stop(attempt) => {
+            to_trainer::Message::Stop(wire::StopAttempt { attempt: Some(to_wire(attempt)) })
+        }
         Order::HandBack => to_trainer::Message::HandBack(wire::HandBack {}),
         Order::Pause(paused) => to_trainer::Message::Pause(wire::Pause { paused }),
     };
-    wire::ToTrainer {
-        message: Some(message),
-    }
+    wire::ToTrainer { message: Some(message) }
 }
 
 /// A report as the spool and the coordinator have it.
@@ -215,38 +191,22 @@ fn cohort(cohort: wire::TrainCohort) -> Result<Cohort, RpcError> {
     let mut trials = Vec::with_capacity(cohort.trials.len());
     for payload in cohort.trials {
         let attempt = present(payload.attempt.as_ref(), "leased trial")?;
-        trials.push(LeasedTrial {
-            attempt,
-            epochs_stored: payload.epochs_stored,
-            payload,
-        });
+        trials.push(LeasedTrial { attempt, epochs_stored: payload.epochs_stored, payload });
     }
-    Ok(Cohort {
-        id: CohortId(cohort.cohort),
-        trials,
-    })
+    Ok(Cohort { id: CohortId(cohort.cohort), trials })
 }
 
 fn present(attempt: Option<&wire::AttemptId>, what: &'static str) -> Result<AttemptId, RpcError> {
-    attempt_id(attempt.ok_or(RpcError::Missing {
-        what,
-        field: "attempt",
-    })?)
+    attempt_id(attempt.ok_or(RpcError::Missing { what, field: "attempt" })?)
 }
 
 fn attempt_id(attempt: &wire::AttemptId) -> Result<AttemptId, RpcError> {
     let trial = attempt.trial.parse().map_err(RpcError::Trial)?;
-    Ok(AttemptId {
-        trial,
-        number: attempt.attempt,
-    })
+    Ok(AttemptId { trial, number: attempt.attempt })
 }
 
 fn to_wire(attempt: AttemptId) -> wire::AttemptId {
-    wire::AttemptId {
-        trial: attempt.trial.to_string(),
-        attempt: attempt.number,
-    }
+    wire::AttemptId { trial: attempt.trial.to_string(), attempt: attempt.number }
 }
 
 fn cause(cause: wire::FailureCause) -> FailureCause {

@@ -124,22 +124,10 @@ impl Spool {
         self.next_sequence += 1;
         let ended = ended_trial(&report);
         let is_end = !matches!(report, report::Report::Epoch(_));
-        let payload = wire::Report {
-            sequence,
-            report: Some(report),
-        }
-        .encode_to_vec();
-        let entry = Entry {
-            sequence,
-            payload,
-            ended,
-        };
+        let payload = wire::Report { sequence, report: Some(report) }.encode_to_vec();
+        let entry = Entry { sequence, payload, ended };
         self.entries_bytes += record_bytes(&entry);
-        let written = if self.is_file_behind {
-            Ok(())
-        } else {
-            self.write(&entry, is_end)
-        };
+        let written = if self.is_file_behind { Ok(()) } else { self.write(&entry, is_end) };
         self.is_file_behind |= written.is_err();
         self.entries.push_back(entry);
         (sequence, written)
@@ -206,10 +194,7 @@ impl Spool {
 
     /// Trials that a report here ends.
     pub fn ended_trials(&self) -> BTreeSet<TrialId> {
-        self.entries
-            .iter()
-            .filter_map(|entry| entry.ended)
-            .collect()
+        self.entries.iter().filter_map(|entry| entry.ended).collect()
     }
 
     /// Writes the file anew with what is not acknowledged, beside the old one, and renames it.
@@ -217,14 +202,8 @@ impl Spool {
     pub fn rewrite(&mut self) -> Result<(), SpoolError> {
         let mut bytes = MAGIC.to_vec();
         // A record without a report keeps the numbering when everything is acknowledged.
-        let first = self
-            .entries
-            .front()
-            .map_or(self.next_sequence, |entry| entry.sequence);
-        let floor = wire::Report {
-            sequence: first - 1,
-            report: None,
-        };
+        let first = self.entries.front().map_or(self.next_sequence, |entry| entry.sequence);
+        let floor = wire::Report { sequence: first - 1, report: None };
         push_record(&mut bytes, &floor.encode_to_vec());
         for entry in &self.entries {
             push_record(&mut bytes, &entry.payload);
@@ -256,9 +235,7 @@ impl Spool {
         let written = self.file.write_all_at(&record, self.file_bytes);
         written.map_err(file_error("write", &self.path))?;
         if sync {
-            self.file
-                .sync_data()
-                .map_err(file_error("sync", &self.path))?;
+            self.file.sync_data().map_err(file_error("sync", &self.path))?;
         }
         self.file_bytes += record.len() as u64;
         Ok(())
@@ -267,7 +244,8 @@ impl Spool {
 
 fn first_sequence(sequence_max: u64) -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(0) % (u64::MAX >> SEQUENCE_PER_MS_BITS >> 2);
+    let now_ms =
+        u64::try_from(now.as_millis()).unwrap_or(0) % (u64::MAX >> SEQUENCE_PER_MS_BITS >> 2);
     (sequence_max + SEQUENCE_SKIP).max(now_ms << SEQUENCE_PER_MS_BITS)
 }
 
@@ -302,11 +280,7 @@ struct Recovered {
 
 /// Reads records up to the first that is not whole.
 fn recover(bytes: &[u8]) -> Recovered {
-    let mut recovered = Recovered {
-        entries: VecDeque::new(),
-        sequence_max: 0,
-        whole_bytes: 0,
-    };
+    let mut recovered = Recovered { entries: VecDeque::new(), sequence_max: 0, whole_bytes: 0 };
     if !bytes.starts_with(MAGIC) {
         return recovered;
     }
@@ -320,11 +294,8 @@ fn recover(bytes: &[u8]) -> Recovered {
         recovered.whole_bytes += RECORD_HEADER_BYTES + payload.len();
         if let Some(report) = &report.report {
             let ended = ended_trial(report);
-            let entry = Entry {
-                sequence: recovered.sequence_max,
-                payload: payload.to_vec(),
-                ended,
-            };
+            let entry =
+                Entry { sequence: recovered.sequence_max, payload: payload.to_vec(), ended };
             recovered.entries.push_back(entry);
         }
     }

@@ -85,16 +85,10 @@ impl StateDirectory {
             let path = path.join(folder);
             fs::create_dir_all(&path).map_err(|source| StateError::Create { path, source })?;
         }
-        let path = path
-            .canonicalize()
-            .map_err(|source| file_error("find", path)(source))?;
+        let path = path.canonicalize().map_err(|source| file_error("find", path)(source))?;
         let lock = lock(&path)?;
         let worker = identity(&path.join("worker.json"), host)?;
-        Ok(StateDirectory {
-            path,
-            worker,
-            _lock: lock,
-        })
+        Ok(StateDirectory { path, worker, _lock: lock })
     }
 
     /// The worker's name.
@@ -131,10 +125,7 @@ fn lock(directory: &Path) -> Result<File, StateError> {
             if file.read_to_string(&mut owner).is_err() || owner.is_empty() {
                 owner = "unknown".into();
             }
-            return Err(StateError::InUse {
-                path: directory.into(),
-                owner: owner.trim().into(),
-            });
+            return Err(StateError::InUse { path: directory.into(), owner: owner.trim().into() });
         }
         Err(TryLockError::Error(source)) => return Err(file_error("lock", &path)(source)),
     }
@@ -150,27 +141,20 @@ fn lock(directory: &Path) -> Result<File, StateError> {
 fn identity(path: &Path, host: &str) -> Result<WorkerId, StateError> {
     match fs::read(path) {
         Ok(bytes) => {
-            let identity: Identity =
-                serde_json::from_slice(&bytes).map_err(|source| StateError::Identity {
-                    path: path.into(),
-                    source,
-                })?;
-            return identity.worker.parse().map_err(|source| StateError::Id {
-                path: path.into(),
-                source,
-            });
+            let identity: Identity = serde_json::from_slice(&bytes)
+                .map_err(|source| StateError::Identity { path: path.into(), source })?;
+            return identity
+                .worker
+                .parse()
+                .map_err(|source| StateError::Id { path: path.into(), source });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(file_error("read", path)(source)),
     }
     let worker = new_worker_id(host);
-    let identity = Identity {
-        worker: worker.to_string(),
-    };
-    let text = serde_json::to_vec_pretty(&identity).map_err(|source| StateError::Identity {
-        path: path.into(),
-        source,
-    })?;
+    let identity = Identity { worker: worker.to_string() };
+    let text = serde_json::to_vec_pretty(&identity)
+        .map_err(|source| StateError::Identity { path: path.into(), source })?;
     // Renamed into place: a half-written identity would stop every later start.
     let fresh = path.with_extension("json.new");
     let written = File::create(&fresh)
@@ -185,14 +169,9 @@ fn new_worker_id(host: &str) -> WorkerId {
     let nanos = now.map_or(0, |elapsed| elapsed.as_nanos());
     let hash = blake3::hash(format!("{host} {nanos} {}", std::process::id()).as_bytes());
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let host = host
-        .chars()
-        .filter(|c| allowed(*c))
-        .take(100)
-        .collect::<String>();
+    let host = host.chars().filter(|c| allowed(*c)).take(100).collect::<String>();
     let text = format!("{host}-{}", &hash.to_hex()[..8]);
-    text.parse()
-        .expect("the characters are filtered and the length is bounded")
+    text.parse().expect("the characters are filtered and the length is bounded")
 }
 
 fn file_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -211,14 +190,9 @@ mod tests {
         let first = StateDirectory::open(&path, "höst name").expect("opens");
         let name = first.worker().clone();
         assert!(name.as_str().starts_with("hstname-"), "{name}");
-        let text = StateDirectory::open(&path, "other")
-            .expect_err("in use")
-            .to_string();
+        let text = StateDirectory::open(&path, "other").expect_err("in use").to_string();
         assert!(text.contains("is in use by another worker"), "{text}");
-        assert!(
-            text.contains(&format!("(process {})", std::process::id())),
-            "{text}"
-        );
+        assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
         drop(first);
         let again = StateDirectory::open(&path, "other").expect("opens");
         assert_eq!(again.worker(), &name);
@@ -230,20 +204,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         fs::write(path.join("worker.json"), "{\"worker\": \"a/b\"}").expect("written");
-        let text = StateDirectory::open(path, "host")
-            .expect_err("damaged")
-            .to_string();
-        assert!(
-            text.contains("worker.json` does not hold a valid worker id"),
-            "{text}"
-        );
+        let text = StateDirectory::open(path, "host").expect_err("damaged").to_string();
+        assert!(text.contains("worker.json` does not hold a valid worker id"), "{text}");
         fs::write(path.join("worker.json"), "{").expect("written");
-        let text = StateDirectory::open(path, "host")
-            .expect_err("damaged")
-            .to_string();
-        assert!(
-            text.contains("worker.json` does not hold a worker's identity"),
-            "{text}"
-        );
+        let text = StateDirectory::open(path, "host").expect_err("damaged").to_string();
+        assert!(text.contains("worker.json` does not hold a worker's identity"), "{text}");
     }
 }

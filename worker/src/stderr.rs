@@ -23,10 +23,7 @@ impl SlotLog {
     /// The log of this slot in a folder, which must exist.
     pub fn new(folder: &Path, slot: usize) -> SlotLog {
         let path = folder.join(format!("slot-{slot}.log"));
-        SlotLog {
-            path,
-            tail: Mutex::new(Vec::new()),
-        }
+        SlotLog { path, tail: Mutex::new(Vec::new()) }
     }
 
     /// The file.
@@ -46,10 +43,7 @@ impl SlotLog {
     /// Copies a trainer's stderr until it ends, on a thread of its own: the pipe is small, and a
     /// trainer that logs must never wait for the agent. The receiver resolves at the end.
     pub fn follow(self: &Arc<Self>, stderr: io::PipeReader) -> oneshot::Receiver<()> {
-        self.tail
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let (done, ended) = oneshot::channel();
         let log = Arc::clone(self);
         std::thread::spawn(move || {
@@ -111,25 +105,15 @@ mod tests {
         let log = Arc::new(SlotLog::new(folder.path(), 3));
         let (reader, mut writer) = io::pipe().expect("a pipe");
         let ended = log.follow(reader);
-        let lines = (0..200_000)
-            .map(|line| format!("line {line}\n"))
-            .collect::<String>();
-        writer
-            .write_all(lines.as_bytes())
-            .expect("the thread reads");
+        let lines = (0..200_000).map(|line| format!("line {line}\n")).collect::<String>();
+        writer.write_all(lines.as_bytes()).expect("the thread reads");
         drop(writer);
         ended.await.expect("the thread ends");
         let tail = log.tail();
         assert!(tail.len() <= TAIL_BYTES_MAX && tail.ends_with("line 199999\n"));
-        let sizes = ["slot-3.log", "slot-3.log.old"].map(|name| {
-            fs::metadata(folder.path().join(name))
-                .expect("exists")
-                .len()
-        });
-        assert!(
-            sizes.iter().all(|bytes| *bytes <= FILE_BYTES_MAX + 4096),
-            "{sizes:?}"
-        );
+        let sizes = ["slot-3.log", "slot-3.log.old"]
+            .map(|name| fs::metadata(folder.path().join(name)).expect("exists").len());
+        assert!(sizes.iter().all(|bytes| *bytes <= FILE_BYTES_MAX + 4096), "{sizes:?}");
         let newest = fs::read_to_string(log.path()).expect("text");
         assert!(newest.ends_with("line 199999\n"));
     }

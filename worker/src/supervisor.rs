@@ -258,12 +258,7 @@ impl Supervisor {
     /// A worker with this many slots, none of which has a trainer before `Begin`.
     pub fn new(slots: usize) -> Supervisor {
         let slots = (0..slots).map(|_| Slot::default()).collect();
-        Supervisor {
-            slots,
-            phase: Phase::Warming,
-            paused: false,
-            runs: 0,
-        }
+        Supervisor { slots, phase: Phase::Warming, paused: false, runs: 0 }
     }
 
     /// Takes one event.
@@ -298,18 +293,13 @@ impl Supervisor {
     /// What the slots hold: attempts that have not ended, for a hello.
     pub fn running(&self) -> Vec<RunningCohort> {
         let slots = self.slots.iter().enumerate();
-        slots
-            .filter_map(|(index, slot)| slot.running(index))
-            .collect()
+        slots.filter_map(|(index, slot)| slot.running(index)).collect()
     }
 
     /// The slot that holds this trial.
     pub fn slot_of(&self, trial: TrialId) -> Option<usize> {
         let holds = |running: &RunningCohort| running.attempts.iter().any(|a| a.trial == trial);
-        self.running()
-            .into_iter()
-            .find(holds)
-            .map(|running| running.slot)
+        self.running().into_iter().find(holds).map(|running| running.slot)
     }
 
     /// Whether the worker takes no more leases.
@@ -409,10 +399,7 @@ impl Supervisor {
             if slot.is_start_due(now) {
                 self.runs += 1;
                 let run = Run(self.runs);
-                slot.trainer = Trainer::Starting {
-                    run,
-                    ready_by: now.after_ms(START_MS_MAX),
-                };
+                slot.trainer = Trainer::Starting { run, ready_by: now.after_ms(START_MS_MAX) };
                 actions.push(Action::Start { slot: index, run });
             }
         }
@@ -422,9 +409,7 @@ impl Supervisor {
 /// Nothing of it was trained here: the coordinator may lease it elsewhere.
 fn hand_back(cohort: Cohort, actions: &mut Vec<Action>) {
     for trial in cohort.trials {
-        let report = AttemptReport::Returned {
-            epochs: trial.epochs_stored,
-        };
+        let report = AttemptReport::Returned { epochs: trial.epochs_stored };
         actions.push(Action::Report(Report::Attempt(trial.attempt, report)));
     }
 }

@@ -51,7 +51,8 @@ pub(super) struct Driver {
     supervisor: Supervisor,
     spool: Spool,
     spool_retry_at: Option<Time>,
-    inbox: mpsc::Sender<Input>,
+    /// Weak, also at the trainers: an agent that is dropped ends the driver and so everything.
+    inbox: mpsc::WeakSender<Input>,
     trainers: TaskTracker,
     kill_all: CancellationToken,
     handles: Vec<Option<Handle>>,
@@ -70,16 +71,14 @@ impl Driver {
     pub(super) fn new(
         settings: Settings,
         spool: Spool,
-        inbox: mpsc::Sender<Input>,
+        inbox: mpsc::WeakSender<Input>,
         trainers: TaskTracker,
         kill_all: CancellationToken,
         attach: oneshot::Sender<()>,
     ) -> Driver {
         let slots = settings.slots.len();
         let folder = settings.state.logs();
-        let logs = (0..slots)
-            .map(|slot| Arc::new(SlotLog::new(&folder, slot)))
-            .collect();
+        let logs = (0..slots).map(|slot| Arc::new(SlotLog::new(&folder, slot))).collect();
         Driver {
             started: Instant::now(),
             settings,
@@ -101,23 +100,22 @@ impl Driver {
         }
     }
 
-    /// Until the worker leaves.
-    pub(super) fn drive(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<Stop, AgentError> {
+    /// Until the worker leaves; none where the agent was dropped instead.
+    pub(super) fn drive(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+    ) -> Option<Result<Stop, AgentError>> {
         self.apply(Event::Begin);
-        loop {
-            let input = inputs
-                .blocking_recv()
-                .expect("the driver holds a sender of its inbox");
+        while let Some(input) = inputs.blocking_recv() {
             self.take(input);
             self.send_reports();
             self.send_heartbeat();
             self.watch_spool();
-            if self.is_done()
-                && let Some(leaving) = self.leaving
-            {
-                return leaving.result;
+            if self.is_done() {
+                return self.leaving.map(|leaving| leaving.result);
             }
         }
+        None
     }
 
     fn now(&self) -> Time {
@@ -177,16 +175,10 @@ impl Driver {
             Action::Start { slot, run } => {
                 let (handle, orders, kill) = Handle::new(run, &self.kill_all);
                 let device = self.settings.slots[slot];
-                let seat = Seat {
-                    slot,
-                    run,
-                    device,
-                    log: Arc::clone(&self.logs[slot]),
-                };
+                let seat = Seat { slot, run, device, log: Arc::clone(&self.logs[slot]) };
                 let launch = self.settings.launch.clone();
                 let inbox = self.inbox.clone();
-                self.trainers
-                    .spawn(process::run(launch, seat, orders, kill, inbox));
+                self.trainers.spawn(process::run(launch, seat, orders, kill, inbox));
                 self.handles[slot] = Some(handle);
             }
             Action::Order { slot, run, order } => {
@@ -224,11 +216,7 @@ impl Driver {
         };
         tracing::error!("{error}");
         let at_once = !self.is_warm;
-        self.leaving = Some(Leaving {
-            since: self.now(),
-            result: Err(error),
-            at_once,
-        });
+        self.leaving = Some(Leaving { since: self.now(), result: Err(error), at_once });
         self.announce_drain();
     }
 
@@ -236,17 +224,10 @@ impl Driver {
         match (&mut self.leaving, stop) {
             (None, _) => {
                 let since = self.now();
-                self.leaving = Some(Leaving {
-                    since,
-                    result: Ok(stop),
-                    at_once: false,
-                });
+                self.leaving = Some(Leaving { since, result: Ok(stop), at_once: false });
                 self.apply(Event::Drain);
                 let left = self.supervisor.running();
-                let attempts = left
-                    .iter()
-                    .map(|running| running.attempts.len())
-                    .sum::<usize>();
+                let attempts = left.iter().map(|running| running.attempts.len()).sum::<usize>();
                 tracing::info!(attempts, "draining: what trains is handed back");
                 self.announce_drain();
             }
@@ -279,18 +260,12 @@ impl Driver {
         match event {
             ConnectionEvent::Opened(outbound) => {
                 let hello = from_worker::Message::Hello(self.hello());
-                let message = wire::FromWorker {
-                    message: Some(hello),
-                };
+                let message = wire::FromWorker { message: Some(hello) };
                 outbound.try_send(message).expect("a new channel has room");
                 self.spool.rewind();
                 let heartbeat_at = self.now().after_ms(HEARTBEAT_MS);
                 let heartbeat_ms = HEARTBEAT_MS;
-                self.stream = Some(Stream {
-                    outbound,
-                    heartbeat_ms,
-                    heartbeat_at,
-                });
+                self.stream = Some(Stream { outbound, heartbeat_ms, heartbeat_at });
             }
             ConnectionEvent::Said(said) => self.on_coordinator(said),
             ConnectionEvent::Lost => {
@@ -307,28 +282,16 @@ impl Driver {
             host: self.settings.host.clone(),
             program_version: env!("CARGO_PKG_VERSION").into(),
             libtorch_version: self.libtorch_version.clone(),
-            slots: devices
-                .map(|device| wire::Slot {
-                    device: device.to_string(),
-                })
-                .collect(),
+            slots: devices.map(|device| wire::Slot { device: device.to_string() }).collect(),
             data_digests: self.data_digests.clone().unwrap_or_default(),
-            running: self
-                .supervisor
-                .running()
-                .into_iter()
-                .map(to_running)
-                .collect(),
+            running: self.supervisor.running().into_iter().map(to_running).collect(),
             draining: self.supervisor.is_draining(),
         }
     }
 
     fn on_coordinator(&mut self, said: FromCoordinator) {
         match said {
-            FromCoordinator::Welcome {
-                adopted,
-                heartbeat_interval_ms,
-            } => {
+            FromCoordinator::Welcome { adopted, heartbeat_interval_ms } => {
                 tracing::info!(
                     coordinator = %self.settings.coordinator.uri(),
                     worker = %self.settings.state.worker(),
@@ -363,10 +326,7 @@ impl Driver {
         let text = slot.map(|slot| self.logs[slot].tail()).unwrap_or_default();
         let log = from_worker::Message::Log(wire::Log { request, text });
         if let Some(stream) = &self.stream
-            && stream
-                .outbound
-                .try_send(wire::FromWorker { message: Some(log) })
-                .is_err()
+            && stream.outbound.try_send(wire::FromWorker { message: Some(log) }).is_err()
         {
             tracing::debug!(request, "a log request is not answered: the stream is busy");
         }
@@ -377,11 +337,7 @@ impl Driver {
         if self.supervisor.slot_of(trial).is_some() {
             return;
         }
-        let path = self
-            .settings
-            .state
-            .checkpoints()
-            .join(format!("{trial}.safetensors"));
+        let path = self.settings.state.checkpoints().join(format!("{trial}.safetensors"));
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -400,9 +356,7 @@ impl Driver {
                 return;
             }
             let reports = from_worker::Message::Reports(wire::Reports { reports });
-            place.send(wire::FromWorker {
-                message: Some(reports),
-            });
+            place.send(wire::FromWorker { message: Some(reports) });
         }
     }
 
@@ -416,13 +370,7 @@ impl Driver {
         }
         let heartbeat = from_worker::Message::Heartbeat(wire::Heartbeat { draining });
         // Without a place it is due again with the next input.
-        if stream
-            .outbound
-            .try_send(wire::FromWorker {
-                message: Some(heartbeat),
-            })
-            .is_ok()
-        {
+        if stream.outbound.try_send(wire::FromWorker { message: Some(heartbeat) }).is_ok() {
             stream.heartbeat_at = now.after_ms(stream.heartbeat_ms);
         }
     }
@@ -457,10 +405,7 @@ impl Driver {
         }
         if now >= leaving.since.after_ms(self.settings.drain_ms_max) {
             let left = self.supervisor.running();
-            let attempts = left
-                .iter()
-                .map(|running| running.attempts.len())
-                .sum::<usize>();
+            let attempts = left.iter().map(|running| running.attempts.len()).sum::<usize>();
             tracing::warn!(attempts, "leaving before everything was handed back");
             return true;
         }

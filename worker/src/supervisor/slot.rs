@@ -58,11 +58,7 @@ pub(super) struct Slot {
 
 impl Default for Slot {
     fn default() -> Slot {
-        Slot {
-            trainer: Trainer::Down { start_at: Time(0) },
-            next: None,
-            failures: 0,
-        }
+        Slot { trainer: Trainer::Down { start_at: Time(0) }, next: None, failures: 0 }
     }
 }
 
@@ -80,20 +76,12 @@ impl Slot {
     pub(super) fn running(&self, index: usize) -> Option<RunningCohort> {
         if let Some(next) = &self.next {
             let attempts = next.trials.iter().map(|trial| trial.attempt).collect();
-            return Some(RunningCohort {
-                cohort: next.id,
-                slot: index,
-                attempts,
-            });
+            return Some(RunningCohort { cohort: next.id, slot: index, attempts });
         }
         match &self.trainer {
             Trainer::Busy { job, .. } if !job.live.is_empty() => {
                 let attempts = job.live.iter().copied().collect();
-                Some(RunningCohort {
-                    cohort: job.cohort,
-                    slot: index,
-                    attempts,
-                })
+                Some(RunningCohort { cohort: job.cohort, slot: index, attempts })
             }
             Trainer::Busy { .. }
             | Trainer::Down { .. }
@@ -117,11 +105,7 @@ impl Slot {
     pub(super) fn order(&self, index: usize, order: Order, actions: &mut Vec<Action>) {
         match &self.trainer {
             Trainer::Idle { run } | Trainer::Busy { run, .. } => {
-                actions.push(Action::Order {
-                    slot: index,
-                    run: *run,
-                    order,
-                });
+                actions.push(Action::Order { slot: index, run: *run, order });
             }
             Trainer::Down { .. } | Trainer::Starting { .. } | Trainer::Killed { .. } => {}
         }
@@ -198,11 +182,7 @@ impl Slot {
         };
         if let Some((run, reason)) = overdue {
             self.trainer = Trainer::Killed { run };
-            actions.push(Action::Kill {
-                slot: index,
-                run,
-                reason,
-            });
+            actions.push(Action::Kill { slot: index, run, reason });
         }
     }
 
@@ -305,9 +285,7 @@ impl Slot {
             0 => 0,
             failures => START_BACKOFF_MS << (failures - 1).min(4),
         };
-        self.trainer = Trainer::Down {
-            start_at: now.after_ms(wait_ms),
-        };
+        self.trainer = Trainer::Down { start_at: now.after_ms(wait_ms) };
     }
 
     fn job(&mut self) -> Option<&mut Job> {
@@ -328,16 +306,8 @@ impl Slot {
             return;
         };
         let live = cohort.trials.iter().map(|trial| trial.attempt).collect();
-        let job = Job {
-            cohort: cohort.id,
-            live,
-            finish_by: None,
-        };
+        let job = Job { cohort: cohort.id, live, finish_by: None };
         self.trainer = Trainer::Busy { run, job };
-        actions.push(Action::Order {
-            slot: index,
-            run,
-            order: Order::Train(cohort),
-        });
+        actions.push(Action::Order { slot: index, run, order: Order::Train(cohort) });
     }
 }

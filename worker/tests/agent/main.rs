@@ -29,6 +29,7 @@ pub struct Host {
 }
 
 impl Host {
+    /// A libtorch in name, and the fake trainer.
     pub fn new() -> Host {
         let host = Host { folder: tempfile::tempdir().expect("a folder") };
         fs::create_dir_all(host.libtorch().join("lib")).expect("created");
@@ -38,14 +39,17 @@ impl Host {
         host
     }
 
+    /// What LIBTORCH names.
     pub fn libtorch(&self) -> PathBuf {
         self.folder.path().join("libtorch")
     }
 
+    /// The trainer program.
     pub fn trainer(&self) -> PathBuf {
         self.folder.path().join("trainer")
     }
 
+    /// The state directory.
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -345,7 +349,8 @@ async fn a_trainer_that_cannot_start_ends_the_worker_before_it_says_hello() {
     let (host, coordinator) = (Host::new(), Coordinator::start().await);
     broken_trainer(&host.trainer());
     let error = host.start(&coordinator, 2).end().await.expect_err("it fails").to_string();
-    for part in ["the trainer for `cpu` cannot be started", "status 127", "libtorch_cpu.so: cannot"] {
+    for part in ["the trainer for `cpu` cannot be started", "status 127", "libtorch_cpu.so: cannot"]
+    {
         assert!(error.contains(part), "{part}: {error}");
     }
     fs::remove_file(host.trainer()).expect("removed");
@@ -353,6 +358,7 @@ async fn a_trainer_that_cannot_start_ends_the_worker_before_it_says_hello() {
     assert!(error.contains("cannot start `"), "{error}");
 }
 
+/// A trainer as the loader leaves it where libtorch is missing.
 pub fn broken_trainer(path: &Path) {
     let text = "#!/bin/sh\necho 'libtorch_cpu.so: cannot open shared object file' >&2\nexit 127\n";
     fake_trainer::executable(path, text);

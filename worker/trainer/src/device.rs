@@ -98,6 +98,7 @@ pub struct Held {
 /// floating-point mode belongs to the thread, and libtorch's own threads inherit it.
 pub fn hold(name: DeviceName, threads: u32) -> Result<Held, DeviceError> {
     gradnet::cpu::flush_denormals();
+    gradnet::cpu::keep_freed_memory();
     let libtorch_version = check_version()?;
     let device = match name {
         DeviceName::Cpu => tch::Device::Cpu,

@@ -1,20 +1,30 @@
 //! Adam against libtorch's own, the fused pass against the tensor operations, and masking.
 
+use common::philox::{Philox, Purpose};
+
 use super::*;
 
-fn parameters(trials: &[usize], seed: i64) -> Vec<Parameter> {
-    tch::manual_seed(seed);
+/// Normal values from their own stream: libtorch's generator is shared by all tests of a process.
+fn normals(shape: &[i64], seed: u64) -> Tensor {
+    let mut values = vec![0.0; shape.iter().product::<i64>() as usize];
+    Philox::new(seed, Purpose::Data).normals(0, 0, 0, &mut values);
+    Tensor::from_slice(&values).to_kind(Kind::Float).view(shape)
+}
+
+fn parameters(trials: &[usize], seed: u64) -> Vec<Parameter> {
     let named = |(index, &trials): (usize, &usize)| Parameter {
         name: format!("p{index}"),
-        tensor: Tensor::randn([trials as i64, 37, 5], (Kind::Float, Device::Cpu)),
+        tensor: normals(&[trials as i64, 37, 5], 1000 * seed + index as u64),
         trials,
     };
     trials.iter().enumerate().map(named).collect()
 }
 
-fn gradients(parameters: &[Parameter], seed: i64) -> Vec<Tensor> {
-    tch::manual_seed(seed);
-    parameters.iter().map(|parameter| parameter.tensor.randn_like()).collect()
+fn gradients(parameters: &[Parameter], seed: u64) -> Vec<Tensor> {
+    let gradient = |(index, parameter): (usize, &Parameter)| {
+        normals(&parameter.tensor.size(), 1000 * seed + index as u64)
+    };
+    parameters.iter().enumerate().map(gradient).collect()
 }
 
 fn rate(lr: f64, clip_norm: Option<f64>) -> Rate {
@@ -37,8 +47,7 @@ fn adam_equals_libtorch_own() {
         tch::nn::OptimizerConfig::build(config, &store, 1e-2).expect("libtorch's Adam");
     let mut adam = Adam::new(&ours, &[rate(1e-2, None)], Device::Cpu);
     for step in 0..20 {
-        tch::manual_seed(step);
-        let gradient = Tensor::randn([7, 5], (Kind::Float, Device::Cpu));
+        let gradient = normals(&[7, 5], step);
         optimiser.backward_step(&(&theirs * &gradient).sum(Kind::Float));
         let loss = Tensor::from_slice(&[1.0f32]);
         let _ = adam.step(&ours, &[gradient.unsqueeze(0)], &loss);
