@@ -36,10 +36,8 @@ impl FromStr for TrialId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        let error = || IdError {
-            text: text.into(),
-            expected: "a trial id: 16 digits of 0-9 and a-f",
-        };
+        let error =
+            || IdError { text: text.into(), expected: "a trial id: 16 digits of 0-9 and a-f" };
         if text.len() != 16 || !text.chars().all(hex) {
             return Err(error());
         }
@@ -94,10 +92,7 @@ impl FromStr for SweepName {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if text.is_empty()
-            || text.len() > SWEEP_NAME_LENGTH_MAX
-            || !text.chars().all(allowed)
-        {
+        if text.is_empty() || text.len() > SWEEP_NAME_LENGTH_MAX || !text.chars().all(allowed) {
             return Err(IdError {
                 text: text.into(),
                 expected: "a sweep name: 1 to 63 of a-z, 0-9 and -",

@@ -26,13 +26,8 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Purpose; 5] = [
-        Purpose::Init,
-        Purpose::Order,
-        Purpose::Dropout,
-        Purpose::Augment,
-        Purpose::Data,
-    ];
+    pub const ALL: [Purpose; 5] =
+        [Purpose::Init, Purpose::Order, Purpose::Dropout, Purpose::Augment, Purpose::Data];
 
     /// Below 8 (see `Philox::new`); never changed, since every drawn number depends on it.
     const fn code(self) -> u64 {
@@ -75,9 +70,7 @@ impl Philox {
     /// 64 bits follows. So seeds below 2^61 never share a key, whatever the purposes.
     pub const fn new(seed: u64, purpose: Purpose) -> Philox {
         let key = mixed(seed.rotate_left(3) ^ purpose.code());
-        Philox {
-            key: [key as u32, (key >> 32) as u32],
-        }
+        Philox { key: [key as u32, (key >> 32) as u32] }
     }
 
     /// A generator with this very key.
@@ -129,10 +122,7 @@ impl Philox {
     /// Panics unless `keep` is in [0, 1].
     #[inline]
     pub fn keep_mask(&self, epoch: u32, step: u32, layer: u32, keep: f64, out: &mut [f32]) {
-        assert!(
-            (0.0..=1.0).contains(&keep),
-            "a probability to keep, not {keep}"
-        );
+        assert!((0.0..=1.0).contains(&keep), "a probability to keep, not {keep}");
         let threshold = (keep * 4_294_967_296.0) as u64;
         // Both ends would need a 33rd bit, or divide by 0.
         let Ok(threshold) = u32::try_from(threshold) else {
@@ -170,13 +160,7 @@ impl Philox {
     pub fn permutation(&self, epoch: u32, count: usize) -> Vec<u32> {
         let count = u32::try_from(count).expect("a permutation's items are numbered by u32");
         let mut items: Vec<u32> = (0..count).collect();
-        let mut draws = Draws {
-            philox: *self,
-            epoch,
-            index: 0,
-            words: [0; WORDS],
-            left: 0,
-        };
+        let mut draws = Draws { philox: *self, epoch, index: 0, words: [0; WORDS], left: 0 };
         for last in (1..count).rev() {
             let other = draws.below(last + 1);
             items.swap(last as usize, other as usize);
@@ -307,11 +291,7 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_words() {
         let philox = Philox::new(1, Purpose::Dropout);
-        let site = Site {
-            layer: 3,
-            step: u32::MAX,
-            epoch: 5,
-        };
+        let site = Site { layer: 3, step: u32::MAX, epoch: 5 };
         let (mut chosen, mut portable) = ([0; 3 * FILLED + 7], [0; 3 * FILLED + 7]);
         philox.fill(site, &mut chosen, |word| word);
         philox.fill_lanes(site, &mut portable, |word| word);

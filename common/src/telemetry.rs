@@ -17,8 +17,8 @@ pub fn init<W>(writer: W)
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_from_env("GRADSWEEP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter =
+        EnvFilter::try_from_env("GRADSWEEP_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match std::env::var("GRADSWEEP_LOG_FORMAT").as_deref() {
         Ok("json") => logs.json().init(),

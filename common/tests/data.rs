@@ -40,10 +40,7 @@ fn labels(count: u32) -> Vec<u8> {
 }
 
 fn md5(bytes: &[u8]) -> &'static str {
-    let digits: String = Md5::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digits: String = Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     digits.leak()
 }
 
@@ -54,15 +51,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn expected() -> Expected {
-    let part = |count| Part {
-        count,
-        images_md5: md5(&images(count)),
-        labels_md5: md5(&labels(count)),
-    };
-    Expected {
-        train: part(TRAIN_COUNT),
-        test: part(TEST_COUNT),
-    }
+    let part =
+        |count| Part { count, images_md5: md5(&images(count)), labels_md5: md5(&labels(count)) };
+    Expected { train: part(TRAIN_COUNT), test: part(TEST_COUNT) }
 }
 
 /// A data directory with a small, whole MNIST.
@@ -107,18 +98,12 @@ fn whole_files_are_split_and_permuted() {
     let directory = small();
     let files = mnist::read(directory.path(), &expected()).unwrap();
     let set = files.split();
-    assert_eq!(
-        (set.name, set.shape, set.classes),
-        (Data::Mnist, [1, 28, 28], 10)
-    );
+    assert_eq!((set.name, set.shape, set.classes), (Data::Mnist, [1, 28, 28], 10));
     assert_eq!((set.train.labels.len(), set.val.labels.len()), (10, 2));
     let mut values = Vec::new();
     for split in [&set.train, &set.val] {
         for (image, label) in split.images.chunks(784).zip(&split.labels) {
-            assert!(
-                image.iter().all(|pixel| *pixel == image[0]),
-                "an image stays whole"
-            );
+            assert!(image.iter().all(|pixel| *pixel == image[0]), "an image stays whole");
             assert_eq!(image[0] / 10 % 10, *label, "an image keeps its label");
             values.push(image[0]);
         }
@@ -136,25 +121,16 @@ fn compressed_files_give_the_same_and_plain_ones_win() {
     let plain = mnist::read(directory.path(), &expected()).unwrap().digest();
     for name in [TRAIN_IMAGES, TEST_LABELS] {
         let path = directory.path().join("mnist").join(name);
-        fs::write(
-            path.with_file_name(format!("{name}.gz")),
-            gzip(&fs::read(&path).unwrap()),
-        )
-        .unwrap();
+        fs::write(path.with_file_name(format!("{name}.gz")), gzip(&fs::read(&path).unwrap()))
+            .unwrap();
         fs::remove_file(path).unwrap();
     }
     let compressed = mnist::read(directory.path(), &expected()).unwrap().digest();
     assert_eq!(compressed, plain);
 
-    let damaged = directory
-        .path()
-        .join("mnist")
-        .join(format!("{TRAIN_LABELS}.gz"));
+    let damaged = directory.path().join("mnist").join(format!("{TRAIN_LABELS}.gz"));
     fs::write(damaged, b"not read, since the plain file is there").unwrap();
-    assert_eq!(
-        mnist::read(directory.path(), &expected()).unwrap().digest(),
-        plain
-    );
+    assert_eq!(mnist::read(directory.path(), &expected()).unwrap().digest(), plain);
 }
 
 #[test]
@@ -178,10 +154,7 @@ fn an_empty_directory_is_an_absent_data_set() {
         data::check(Data::Mnist, Some(directory.path())).map(drop),
     ] {
         let text = described(directory.path(), &result.unwrap_err());
-        assert!(
-            text.starts_with("data set `mnist`: no `train-images-idx3-ubyte` or"),
-            "{text}"
-        );
+        assert!(text.starts_with("data set `mnist`: no `train-images-idx3-ubyte` or"), "{text}");
     }
 }
 
@@ -299,14 +272,7 @@ fn a_damaged_gzip_file_is_named() {
     wrong_sum[at] ^= 1;
     let mut trailing = whole.clone();
     trailing.extend(b"and more than the stream");
-    let cases = [
-        &whole[..whole.len() - 1],
-        &whole[..5],
-        &[],
-        b"plain text",
-        &wrong_sum,
-        &trailing,
-    ];
+    let cases = [&whole[..whole.len() - 1], &whole[..5], &[], b"plain text", &wrong_sum, &trailing];
     for bytes in cases {
         let text = failure_with_gzip(bytes);
         let start = "DIR/mnist/t10k-labels-idx1-ubyte.gz is not a whole gzip file: ";
@@ -331,10 +297,7 @@ fn a_directory_in_place_of_a_file_is_named() {
     let path = directory.path().join("mnist").join(TRAIN_LABELS);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert_eq!(
-        failure(&directory, &expected()),
-        "DIR/mnist/train-labels-idx1-ubyte is not a file"
-    );
+    assert_eq!(failure(&directory, &expected()), "DIR/mnist/train-labels-idx1-ubyte is not a file");
 }
 
 #[cfg(unix)]
@@ -346,10 +309,7 @@ fn an_unreadable_file_gives_the_reason() {
     std::os::unix::fs::symlink(&path, &path).unwrap();
     let text = failure(&directory, &expected());
     let start = "could not read DIR/mnist/train-labels-idx1-ubyte: ";
-    assert!(
-        text.starts_with(start) && text.len() > start.len(),
-        "{text}"
-    );
+    assert!(text.starts_with(start) && text.len() > start.len(), "{text}");
 }
 
 #[test]
@@ -401,10 +361,7 @@ proptest! {
 fn strokes_is_balanced_and_known_beforehand() {
     let report = data::check(Data::Strokes, None).unwrap();
     // Computed from the images made here. Other bytes are another recipe version.
-    assert_eq!(
-        report.digest,
-        "a7108a319defd6fd9bef8e2f0d4f181e26182c342f2ff6b53ec11eaf89df68cd"
-    );
+    assert_eq!(report.digest, "a7108a319defd6fd9bef8e2f0d4f181e26182c342f2ff6b53ec11eaf89df68cd");
     assert_eq!(report.digest, data::digest(Data::Strokes, None).unwrap());
     assert_eq!(report.files, []);
     let counts = [("train", 10_000), ("val", 2_000), ("test", 2_000)];
@@ -431,26 +388,15 @@ fn real_mnist_has_its_published_checksums_and_pinned_splits() {
     };
     let files = mnist::read(&directory, &PUBLISHED).unwrap();
     let set = files.split();
-    assert_eq!(
-        set.digest,
-        "9c2782a4ace77336e9cb6e94c646a791ac2c14626e0d64647dc3757017eac84a"
-    );
+    assert_eq!(set.digest, "9c2782a4ace77336e9cb6e94c646a791ac2c14626e0d64647dc3757017eac84a");
     let md5s = files.reports().into_iter().map(|file| file.md5);
     let Expected { train, test } = PUBLISHED;
-    assert!(md5s.eq([
-        train.images_md5,
-        train.labels_md5,
-        test.images_md5,
-        test.labels_md5
-    ]));
+    assert!(md5s.eq([train.images_md5, train.labels_md5, test.images_md5, test.labels_md5]));
     let counts = [&set.train, &set.val, &set.test].map(|split| split.labels.len());
     assert_eq!(counts, [50_000, 10_000, 10_000]);
     assert_eq!(set.test.labels[..10], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
     assert_eq!(set.train.labels[..10], [4, 6, 9, 4, 4, 1, 9, 1, 9, 8]);
     // Another split of the same files is another recipe.
     let train = blake3::hash(&set.train.images).to_hex();
-    assert_eq!(
-        train.as_str(),
-        "055658e1febe75d5569ec12c1c4b6b54af21fdcc24d77ec8a8ebde83a0c140a9"
-    );
+    assert_eq!(train.as_str(), "055658e1febe75d5569ec12c1c4b6b54af21fdcc24d77ec8a8ebde83a0c140a9");
 }

@@ -12,16 +12,8 @@ const COUNTS: [usize; 10] = [0, 1, 3, 4, 5, 63, 64, 65, 130, 1000];
 #[test]
 fn block_gives_the_published_vectors() {
     let vectors: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
-        (
-            [0; 4],
-            [0; 2],
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-        ),
-        (
-            [u32::MAX; 4],
-            [u32::MAX; 2],
-            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-        ),
+        ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+        ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
         (
             [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
             [0xa409_3822, 0x299f_31d0],
@@ -83,14 +75,8 @@ fn keep_mask_keeps_its_share_and_scales_it() {
         philox.keep_mask(2, 3, 4, keep, &mut mask);
         let kept = mask.iter().filter(|value| **value != 0.0).count();
         let deviation = (100_000.0 * keep * (1.0 - keep)).sqrt();
-        assert!(
-            (kept as f64 - 100_000.0 * keep).abs() < 5.0 * deviation,
-            "{keep}: {kept}"
-        );
-        assert!(
-            mask.iter()
-                .all(|value| *value == 0.0 || *value == (1.0 / keep) as f32)
-        );
+        assert!((kept as f64 - 100_000.0 * keep).abs() < 5.0 * deviation, "{keep}: {kept}");
+        assert!(mask.iter().all(|value| *value == 0.0 || *value == (1.0 / keep) as f32));
     }
 }
 
@@ -147,23 +133,13 @@ fn draws_are_pinned() {
     philox.uniforms(1, 2, 3, &mut uniforms);
     assert_eq!(
         uniforms.map(f32::to_bits),
-        [
-            0x3e8c_ce20,
-            0x3f5b_bba6,
-            0x3ea5_f12a,
-            0x3f78_d4b3,
-            0x3f53_6be0
-        ]
+        [0x3e8c_ce20, 0x3f5b_bba6, 0x3ea5_f12a, 0x3f78_d4b3, 0x3f53_6be0]
     );
     let mut normals = [0.0; 3];
     philox.normals(1, 2, 3, &mut normals);
     assert_eq!(
         normals.map(f64::to_bits),
-        [
-            0xbfe7_15ee_fccd_0ccb,
-            0x3ff6_f8ea_814d_382a,
-            0xbfe3_97e7_a882_124f
-        ]
+        [0xbfe7_15ee_fccd_0ccb, 0x3ff6_f8ea_814d_382a, 0xbfe3_97e7_a882_124f]
     );
     let order = Philox::new(42, Purpose::Order);
     assert_eq!(order.permutation(1, 10), [5, 1, 9, 6, 3, 0, 8, 4, 2, 7]);

@@ -38,8 +38,8 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// Time for the trials to reach an epoch boundary and for the coordinator to take what is left.
 pub const DRAIN_MS_MAX: u64 = 60_000;
-/// Less where a parent waits for the worker to leave.
-pub const DRAIN_WITH_PARENT_MS_MAX: u64 = 45_000;
+/// Where a parent waits for the worker to leave, and kills it when that takes too long.
+pub const DRAIN_WITH_PARENT_MS_MAX: u64 = 15_000;
 
 /// Why the worker is to leave. It drains first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

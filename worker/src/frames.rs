@@ -83,7 +83,9 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_an_error_or_waits_for_more(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn garbage_is_an_error_or_waits_for_more(
+            bytes in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
             let mut buffer = bytes;
             let mut before = buffer.len() + 1;
             while buffer.len() < before {

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use common::data;
@@ -18,6 +19,9 @@ use worker::state::{StateDirectory, StateError};
 
 /// Two signals and the parent's end: more need not wait.
 const STOPS_WAITING_MAX: usize = 4;
+
+/// A parent that was killed and started again finds the worker of its earlier life draining.
+const PREDECESSOR_WAIT: Duration = Duration::from_millis(DRAIN_WITH_PARENT_MS_MAX + 10_000);
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -54,7 +58,8 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<Stop, Failure> {
     let resolved = options.resolve(cuda_count()).map_err(Failure::Options)?;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let state = StateDirectory::open(&options.state, &host).map_err(Failure::State)?;
+    let wait = if options.exit_with_parent { PREDECESSOR_WAIT } else { Duration::ZERO };
+    let state = StateDirectory::open(&options.state, &host, wait).map_err(Failure::State)?;
     let launch = Launch {
         program: resolved.trainer,
         libtorch: resolved.libtorch,

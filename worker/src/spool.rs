@@ -7,7 +7,7 @@
 //! this process in the kernel's memory, and a power cut also takes the trainer, whose resumed or
 //! repeated attempt reports them again. Limit: a damaged record hides those after it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -190,11 +190,6 @@ impl Spool {
     /// Whether the file lacks reports that are in memory, because the disk refused them.
     pub fn is_file_behind(&self) -> bool {
         self.is_file_behind
-    }
-
-    /// Trials that a report here ends.
-    pub fn ended_trials(&self) -> BTreeSet<TrialId> {
-        self.entries.iter().filter_map(|entry| entry.ended).collect()
     }
 
     /// Writes the file anew with what is not acknowledged, beside the old one, and renames it.

@@ -4,10 +4,13 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use common::ids::{IdError, WorkerId};
 use serde::{Deserialize, Serialize};
+
+/// How often a directory that is in use is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// A state directory that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,14 +82,15 @@ struct Identity {
 }
 
 impl StateDirectory {
-    /// Makes what is missing and takes the directory for this process.
-    pub fn open(path: &Path, host: &str) -> Result<StateDirectory, StateError> {
+    /// Makes what is missing and takes the directory for this process; waits so long for another
+    /// one to leave it.
+    pub fn open(path: &Path, host: &str, wait: Duration) -> Result<StateDirectory, StateError> {
         for folder in ["", "checkpoints", "spool", "logs"] {
             let path = path.join(folder);
             fs::create_dir_all(&path).map_err(|source| StateError::Create { path, source })?;
         }
         let path = path.canonicalize().map_err(|source| file_error("find", path)(source))?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, wait)?;
         let worker = identity(&path.join("worker.json"), host)?;
         Ok(StateDirectory { path, worker, _lock: lock })
     }
@@ -112,22 +116,34 @@ impl StateDirectory {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, StateError> {
+fn lock(directory: &Path, wait: Duration) -> Result<File, StateError> {
     let path = directory.join("lock");
     let mut options = File::options();
     let options = options.create(true).truncate(false).read(true).write(true);
     let mut file = options.open(&path).map_err(file_error("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            // The owner may be about to write it: then the error goes without.
-            if file.read_to_string(&mut owner).is_err() || owner.is_empty() {
-                owner = "unknown".into();
+    let deadline = Instant::now() + wait;
+    let mut is_waiting = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                if !is_waiting {
+                    is_waiting = true;
+                    tracing::info!(path = %directory.display(), "waits for an earlier worker");
+                }
+                std::thread::sleep(LOCK_POLL);
             }
-            return Err(StateError::InUse { path: directory.into(), owner: owner.trim().into() });
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                // The owner may be about to write it: then the error goes without.
+                if file.read_to_string(&mut owner).is_err() || owner.is_empty() {
+                    owner = "unknown".into();
+                }
+                let owner = owner.trim().to_owned();
+                return Err(StateError::InUse { path: directory.into(), owner });
+            }
+            Err(TryLockError::Error(source)) => return Err(file_error("lock", &path)(source)),
         }
-        Err(TryLockError::Error(source)) => return Err(file_error("lock", &path)(source)),
     }
     let written = file
         .set_len(0)
@@ -187,14 +203,21 @@ mod tests {
     fn a_worker_keeps_its_name_and_its_directory_to_itself() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state");
-        let first = StateDirectory::open(&path, "höst name").expect("opens");
+        let first = StateDirectory::open(&path, "höst name", Duration::ZERO).expect("opens");
         let name = first.worker().clone();
         assert!(name.as_str().starts_with("hstname-"), "{name}");
-        let text = StateDirectory::open(&path, "other").expect_err("in use").to_string();
+        let text =
+            StateDirectory::open(&path, "other", Duration::ZERO).expect_err("in use").to_string();
         assert!(text.contains("is in use by another worker"), "{text}");
         assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
+        // One that may wait gets it when the other one leaves.
+        let waiting = std::thread::spawn({
+            let path = path.clone();
+            move || StateDirectory::open(&path, "other", Duration::from_secs(60))
+        });
         drop(first);
-        let again = StateDirectory::open(&path, "other").expect("opens");
+        drop(waiting.join().expect("no panic").expect("opens"));
+        let again = StateDirectory::open(&path, "other", Duration::ZERO).expect("opens");
         assert_eq!(again.worker(), &name);
         assert!(again.checkpoints().is_dir() && again.spool().is_dir() && again.logs().is_dir());
     }
@@ -204,10 +227,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         fs::write(path.join("worker.json"), "{\"worker\": \"a/b\"}").expect("written");
-        let text = StateDirectory::open(path, "host").expect_err("damaged").to_string();
+        let text =
+            StateDirectory::open(path, "host", Duration::ZERO).expect_err("damaged").to_string();
         assert!(text.contains("worker.json` does not hold a valid worker id"), "{text}");
         fs::write(path.join("worker.json"), "{").expect("written");
-        let text = StateDirectory::open(path, "host").expect_err("damaged").to_string();
+        let text =
+            StateDirectory::open(path, "host", Duration::ZERO).expect_err("damaged").to_string();
         assert!(text.contains("worker.json` does not hold a worker's identity"), "{text}");
     }
 }

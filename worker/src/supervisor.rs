@@ -178,7 +178,7 @@ pub enum Event {
     },
     /// The coordinator leased a cohort to a slot.
     Lease {
-        /// The slot; none where the worker has no such slot.
+        /// The slot; a worker that has no such slot hands the cohort back.
         slot: usize,
         /// The cohort.
         cohort: Cohort,

@@ -38,10 +38,7 @@ pub(super) fn all() -> [Vec<Polyline>; COUNT] {
             arc([0.50, 0.30], [0.20, 0.20], [-90.0, 270.0], 8),
             arc([0.50, 0.70], [0.25, 0.20], [-90.0, 270.0], 8),
         ],
-        vec![
-            arc([0.50, 0.34], [0.24, 0.24], [0.0, 360.0], 10),
-            vec![[0.70, 0.55], [0.60, 0.90]],
-        ],
+        vec![arc([0.50, 0.34], [0.24, 0.24], [0.0, 360.0], 10), vec![[0.70, 0.55], [0.60, 0.90]]],
     ]
 }
 
@@ -50,10 +47,7 @@ fn arc(centre: Point, radii: [f64; 2], degrees: [f64; 2], segments: u32) -> Poly
     let step = (degrees[1] - degrees[0]) / f64::from(segments);
     let point = |index: u32| {
         let angle = (degrees[0] + step * f64::from(index)) * PI / 180.0;
-        [
-            centre[0] + radii[0] * libm::cos(angle),
-            centre[1] + radii[1] * libm::sin(angle),
-        ]
+        [centre[0] + radii[0] * libm::cos(angle), centre[1] + radii[1] * libm::sin(angle)]
     };
     (0..=segments).map(point).collect()
 }

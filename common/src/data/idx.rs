@@ -70,11 +70,7 @@ pub(super) struct Located {
 /// Finds `file` or `file.gz` in the folder; the plain one where both are there.
 pub(super) fn locate(data: Data, folder: &Path, file: &'static str) -> Result<Located, DataError> {
     for compressed in [false, true] {
-        let path = folder.join(if compressed {
-            format!("{file}.gz")
-        } else {
-            file.to_owned()
-        });
+        let path = folder.join(if compressed { format!("{file}.gz") } else { file.to_owned() });
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Ok(Located { path, compressed }),
             Ok(_) => return Err(DataError::NotAFile { path }),
@@ -82,11 +78,7 @@ pub(super) fn locate(data: Data, folder: &Path, file: &'static str) -> Result<Lo
             Err(source) => return Err(DataError::Unreadable { path, source }),
         }
     }
-    Err(DataError::Absent {
-        data,
-        file,
-        folder: folder.to_owned(),
-    })
+    Err(DataError::Absent { data, file, folder: folder.to_owned() })
 }
 
 /// The whole uncompressed content, checked to be an IDX file of `count` items.
@@ -105,40 +97,26 @@ pub(super) fn items(bytes: &[u8], content: Content) -> &[u8] {
 /// At most `bytes_max` bytes of the uncompressed content.
 fn uncompressed(located: &Located, bytes_max: u64) -> Result<Vec<u8>, DataError> {
     let path = || located.path.clone();
-    let unreadable = |source| DataError::Unreadable {
-        path: path(),
-        source,
-    };
+    let unreadable = |source| DataError::Unreadable { path: path(), source };
     let file = File::open(&located.path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     let reader = BufReader::with_capacity(BUFFER_BYTES, file);
     if !located.compressed {
-        reader
-            .take(bytes_max)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        reader.take(bytes_max).read_to_end(&mut bytes).map_err(unreadable)?;
         return Ok(bytes);
     }
-    let result = MultiGzDecoder::new(reader)
-        .take(bytes_max)
-        .read_to_end(&mut bytes);
+    let result = MultiGzDecoder::new(reader).take(bytes_max).read_to_end(&mut bytes);
     match result {
         Ok(_) => Ok(bytes),
-        Err(source) if is_damage(source.kind()) => Err(DataError::Gzip {
-            path: path(),
-            source,
-        }),
+        Err(source) if is_damage(source.kind()) => Err(DataError::Gzip { path: path(), source }),
         Err(source) => Err(unreadable(source)),
     }
 }
 
 /// The kinds of error that the decoder itself reports; others come from the file.
 fn is_damage(kind: io::ErrorKind) -> bool {
-    let kinds = [
-        io::ErrorKind::InvalidData,
-        io::ErrorKind::InvalidInput,
-        io::ErrorKind::UnexpectedEof,
-    ];
+    let kinds =
+        [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput, io::ErrorKind::UnexpectedEof];
     kinds.contains(&kind)
 }
 
@@ -149,11 +127,7 @@ fn verify(path: &Path, bytes: &[u8], content: Content, count: u32) -> Result<(),
     let header_bytes = content.header_bytes();
     if bytes.len() < header_bytes {
         let expected = content.file_bytes(count);
-        return Err(DataError::Truncated {
-            path: path(),
-            found,
-            expected,
-        });
+        return Err(DataError::Truncated { path: path(), found, expected });
     }
     let field = |index: usize| {
         let at = index * 4;
@@ -161,56 +135,30 @@ fn verify(path: &Path, bytes: &[u8], content: Content, count: u32) -> Result<(),
     };
     let (magic, kind) = content.magic();
     if field(0) != magic {
-        return Err(DataError::Magic {
-            path: path(),
-            found: field(0),
-            expected: magic,
-            kind,
-        });
+        return Err(DataError::Magic { path: path(), found: field(0), expected: magic, kind });
     }
     if let Content::Images { size } = content
         && [field(2), field(3)] != size
     {
         let found = [field(2), field(3)];
-        return Err(DataError::ImageSize {
-            path: path(),
-            found,
-            expected: size,
-        });
+        return Err(DataError::ImageSize { path: path(), found, expected: size });
     }
     if field(1) != count {
         let items = content.items();
-        return Err(DataError::Count {
-            path: path(),
-            found: field(1),
-            expected: count,
-            items,
-        });
+        return Err(DataError::Count { path: path(), found: field(1), expected: count, items });
     }
     let expected = content.file_bytes(count);
     if found < expected {
-        return Err(DataError::Truncated {
-            path: path(),
-            found,
-            expected,
-        });
+        return Err(DataError::Truncated { path: path(), found, expected });
     }
     if found > expected {
-        return Err(DataError::Trailing {
-            path: path(),
-            expected,
-        });
+        return Err(DataError::Trailing { path: path(), expected });
     }
     if let Content::Labels { label_max } = content {
         let labels = items(bytes, content);
         if let Some(index) = labels.iter().position(|label| *label > label_max) {
             let label = labels[index];
-            return Err(DataError::Label {
-                path: path(),
-                index,
-                label,
-                label_max,
-            });
+            return Err(DataError::Label { path: path(), index, label, label_max });
         }
     }
     Ok(())

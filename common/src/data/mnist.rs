@@ -20,12 +20,8 @@ const VAL_DIVISOR: usize = 6;
 /// Chooses the permutation that splits; a change is a new recipe version.
 const SPLIT_SEED: u64 = 0;
 
-const IMAGES: Content = Content::Images {
-    size: [SIDE as u32, SIDE as u32],
-};
-const LABELS: Content = Content::Labels {
-    label_max: CLASSES - 1,
-};
+const IMAGES: Content = Content::Images { size: [SIDE as u32, SIDE as u32] };
+const LABELS: Content = Content::Labels { label_max: CLASSES - 1 };
 
 /// Two files that belong together: counts and checksums to hold them to.
 #[derive(Clone, Copy, Debug)]
@@ -76,34 +72,10 @@ pub fn read(directory: &Path, expected: &Expected) -> Result<Files, DataError> {
     let folder = directory.join(Data::Mnist.name());
     let Expected { train, test } = expected;
     Ok(Files([
-        checked(
-            &folder,
-            "train-images-idx3-ubyte",
-            IMAGES,
-            train.count,
-            train.images_md5,
-        )?,
-        checked(
-            &folder,
-            "train-labels-idx1-ubyte",
-            LABELS,
-            train.count,
-            train.labels_md5,
-        )?,
-        checked(
-            &folder,
-            "t10k-images-idx3-ubyte",
-            IMAGES,
-            test.count,
-            test.images_md5,
-        )?,
-        checked(
-            &folder,
-            "t10k-labels-idx1-ubyte",
-            LABELS,
-            test.count,
-            test.labels_md5,
-        )?,
+        checked(&folder, "train-images-idx3-ubyte", IMAGES, train.count, train.images_md5)?,
+        checked(&folder, "train-labels-idx1-ubyte", LABELS, train.count, train.labels_md5)?,
+        checked(&folder, "t10k-images-idx3-ubyte", IMAGES, test.count, test.images_md5)?,
+        checked(&folder, "t10k-labels-idx1-ubyte", LABELS, test.count, test.labels_md5)?,
     ]))
 }
 
@@ -117,23 +89,11 @@ fn checked(
     let located = idx::locate(Data::Mnist, folder, file)?;
     let bytes = idx::read(&located, content, count)?;
     let path = located.path;
-    let found: String = Md5::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let found: String = Md5::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if found != md5 {
-        return Err(DataError::Checksum {
-            path,
-            found,
-            expected: md5,
-        });
+        return Err(DataError::Checksum { path, found, expected: md5 });
     }
-    Ok(Checked {
-        path,
-        bytes,
-        content,
-        md5,
-    })
+    Ok(Checked { path, bytes, content, md5 })
 }
 
 impl std::fmt::Debug for Files {
@@ -164,10 +124,8 @@ impl Files {
 
     /// The data set, with the training images split.
     pub fn split(&self) -> DataSet {
-        let [images, labels, test_images, test_labels] = self
-            .0
-            .each_ref()
-            .map(|file| idx::items(&file.bytes, file.content));
+        let [images, labels, test_images, test_labels] =
+            self.0.each_ref().map(|file| idx::items(&file.bytes, file.content));
         let order = Philox::new(SPLIT_SEED, Purpose::Data).permutation(0, labels.len());
         let (train, val) = order.split_at(labels.len() - labels.len() / VAL_DIVISOR);
         DataSet {
@@ -176,10 +134,7 @@ impl Files {
             classes: usize::from(CLASSES),
             train: chosen(images, labels, train),
             val: chosen(images, labels, val),
-            test: Split {
-                images: test_images.to_vec(),
-                labels: test_labels.to_vec(),
-            },
+            test: Split { images: test_images.to_vec(), labels: test_labels.to_vec() },
             digest: self.digest(),
         }
     }
@@ -194,9 +149,7 @@ fn chosen(images: &[u8], labels: &[u8], indices: &[u32]) -> Split {
     for index in indices {
         let index = *index as usize;
         let at = index * IMAGE_BYTES;
-        split
-            .images
-            .extend_from_slice(&images[at..at + IMAGE_BYTES]);
+        split.images.extend_from_slice(&images[at..at + IMAGE_BYTES]);
         split.labels.push(labels[index]);
     }
     split

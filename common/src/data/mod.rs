@@ -33,12 +33,7 @@ pub struct Split {
 
 impl std::fmt::Debug for Split {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Split({} images of {} bytes)",
-            self.labels.len(),
-            self.images.len()
-        )
+        write!(f, "Split({} images of {} bytes)", self.labels.len(), self.images.len())
     }
 }
 

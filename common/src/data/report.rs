@@ -45,18 +45,12 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(set: &DataSet, files: Vec<FileReport>) -> Report {
-        let splits = [
-            ("train", &set.train),
-            ("val", &set.val),
-            ("test", &set.test),
-        ];
+        let splits = [("train", &set.train), ("val", &set.val), ("test", &set.test)];
         Report {
             name: set.name,
             shape: set.shape,
             digest: set.digest.clone(),
-            splits: splits
-                .map(|(name, split)| split_report(name, split, set.classes))
-                .to_vec(),
+            splits: splits.map(|(name, split)| split_report(name, split, set.classes)).to_vec(),
             files,
         }
     }
@@ -67,11 +61,7 @@ fn split_report(name: &'static str, split: &Split, classes: usize) -> SplitRepor
     for label in &split.labels {
         class_counts[usize::from(*label)] += 1;
     }
-    SplitReport {
-        name,
-        count: split.labels.len(),
-        class_counts,
-    }
+    SplitReport { name, count: split.labels.len(), class_counts }
 }
 
 impl fmt::Display for Report {
@@ -85,11 +75,7 @@ impl fmt::Display for Report {
         for split in &self.splits {
             let counts: Vec<String> = split.class_counts.iter().map(usize::to_string).collect();
             let counts = counts.join(" ");
-            writeln!(
-                f,
-                "  {}: {} examples; per class {counts}",
-                split.name, split.count
-            )?;
+            writeln!(f, "  {}: {} examples; per class {counts}", split.name, split.count)?;
         }
         write!(f, "  digest {}", self.digest)
     }

@@ -45,22 +45,10 @@ pub(super) fn generate() -> Result<DataSet, DataError> {
     let [train, val, test] = [0, 1, 2].map(|split| generator.split(split));
     let digest = content_digest(&[&train, &val, &test]);
     if digest != DIGEST {
-        return Err(DataError::Generated {
-            data: Data::Strokes,
-            found: digest,
-            expected: DIGEST,
-        });
+        return Err(DataError::Generated { data: Data::Strokes, found: digest, expected: DIGEST });
     }
     let shape = [1, SIDE, SIDE];
-    Ok(DataSet {
-        name: Data::Strokes,
-        shape,
-        classes: glyphs::COUNT,
-        train,
-        val,
-        test,
-        digest,
-    })
+    Ok(DataSet { name: Data::Strokes, shape, classes: glyphs::COUNT, train, val, test, digest })
 }
 
 fn content_digest(splits: &[&Split]) -> String {
@@ -79,10 +67,7 @@ struct Generator {
 
 impl Generator {
     fn new() -> Generator {
-        Generator {
-            philox: Philox::new(SEED, Purpose::Data),
-            glyphs: glyphs::all(),
-        }
+        Generator { philox: Philox::new(SEED, Purpose::Data), glyphs: glyphs::all() }
     }
 
     /// Classes are balanced: the item that the permutation puts at a place decides its class.
@@ -169,10 +154,7 @@ impl Distortion {
             shear: symmetric(1, SHEAR_MAX),
             rotation: [libm::cos(angle), libm::sin(angle)],
             scale: BOX_PIXELS * within(3, SCALE[0], SCALE[1]),
-            shift: [
-                symmetric(4, SHIFT_MAX_PIXELS),
-                symmetric(5, SHIFT_MAX_PIXELS),
-            ],
+            shift: [symmetric(4, SHIFT_MAX_PIXELS), symmetric(5, SHIFT_MAX_PIXELS)],
             thickness: within(6, THICKNESS_PIXELS[0], THICKNESS_PIXELS[1]),
         }
     }
@@ -198,10 +180,7 @@ struct Canvas {
 
 impl Canvas {
     fn new(thickness: f64) -> Canvas {
-        Canvas {
-            reach: thickness / 2.0 + 0.5,
-            squares: [f64::INFINITY; PIXELS],
-        }
+        Canvas { reach: thickness / 2.0 + 0.5, squares: [f64::INFINITY; PIXELS] }
     }
 
     /// Lays a segment down. Only pixels near its bounding box can be in reach.
@@ -218,11 +197,7 @@ impl Canvas {
             for column in columns.clone() {
                 let x = column as f64 + 0.5 - start[0];
                 let dot = x * along[0] + y * along[1];
-                let part = if length_square > 0.0 {
-                    dot / length_square
-                } else {
-                    0.0
-                };
+                let part = if length_square > 0.0 { dot / length_square } else { 0.0 };
                 let part = part.clamp(0.0, 1.0);
                 let away = [x - part * along[0], y - part * along[1]];
                 let square = away[0] * away[0] + away[1] * away[1];

@@ -240,6 +240,8 @@ pub struct StoredTrial {
     pub cohort_size_max: Option<u32>,
     /// Epochs of its history, contiguous from 1.
     pub epochs: u32,
+    /// The last epoch that its latest attempt reported; 0 before the first.
+    pub attempt_epoch: u32,
     /// Best eligible or latest validation error seen, for progress.
     pub val_error: Option<f64>,
     /// Where it stands.
@@ -267,14 +269,16 @@ pub enum StoredState {
 pub enum Event {
     /// At start, before anything else: sweeps, oldest first.
     SweepRestored(SweepHeader),
-    /// At start, after its sweep: what the header does not say. A sweep without it counts as
-    /// expanded and its budget as unused.
+    /// At start, right after its sweep: what the header does not say.
     SweepStandingRestored {
         /// The sweep.
         sweep: SweepName,
-        /// It had all its members (`Change::SweepExpanded` was stored since it was applied).
+        /// `Change::SweepExpanded` was stored since it was applied.
         expanded: bool,
-        /// Its members' stored epochs: the sum of each one's seconds over its cohort's size.
+        /// `Change::SweepCompleted` was stored since it was reopened.
+        completed: bool,
+        /// Of its members' stored epochs, each one's seconds over the size of its cohort, added;
+        /// matters only where the sweep has a budget of them.
         slot_seconds: f64,
     },
     /// At start: trials in pages.
@@ -353,7 +357,8 @@ pub enum Change {
     SweepApplied(SweepHeader),
     /// Add trials that are not stored yet.
     TrialsAdded(Vec<Trial>),
-    /// Add members, or restore removed ones; the first has this place in the expansion's order.
+    /// Add members, or restore removed ones, or move them; the first has this place in the
+    /// expansion's order. After a restart applying a sweep again names all of them.
     MembersAdded {
         /// Of this sweep.
         sweep: SweepName,
@@ -387,9 +392,11 @@ pub enum Change {
         /// Of this size.
         cohort_size: u32,
     },
-    /// An attempt whose trial was pending again is adopted by its old worker.
+    /// An attempt that had ended without outcome is current again, and its trial runs: its
+    /// worker came back with it, or with its outcome.
     AttemptAdopted(AttemptId),
-    /// An attempt ended; `deaths` and `cohort_size_max` are the trial's new ones.
+    /// A current attempt ended, and its trial is pending; where it has an outcome,
+    /// `OutcomeRecorded` follows at once. `deaths` and `cohort_size_max` are the trial's new ones.
     AttemptEnded {
         /// The attempt.
         attempt: AttemptId,
@@ -400,9 +407,9 @@ pub enum Change {
         /// Largest cohort that the trial may join now.
         cohort_size_max: Option<u32>,
     },
-    /// An epoch of a current attempt.
+    /// An epoch of its trial's latest attempt, once: the history goes on with it from here.
     EpochRecorded(AttemptId, EpochMetrics),
-    /// A trial ended; at most once per trial.
+    /// A trial ended, with its latest attempt; at most once per trial.
     OutcomeRecorded(AttemptId, Outcome),
     /// A trial without a running attempt ended (cancelled, or failed before it ran).
     TrialClosed(TrialId, OutcomeKind, String),

@@ -57,7 +57,7 @@ impl Scheduler {
     fn each_cohort_holds_trials_that_run_in_it(&self) -> bool {
         self.cohorts.iter().all(|(id, cohort)| {
             let runs = |place| self.trial(place).state == State::Running { cohort: *id };
-            *id <= self.cohort_last
+            (self.restoring || *id <= self.cohort_last)
                 && !cohort.runners.is_empty()
                 && cohort.runners.iter().all(|runner| runs(runner.trial))
                 && cohort.runners.iter().all(|runner| self.trial(runner.trial).attempts > 0)

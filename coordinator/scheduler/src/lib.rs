@@ -14,7 +14,7 @@ pub mod overview;
 mod queue;
 mod reports;
 mod restoration;
-mod scheduler;
+pub mod scheduler;
 mod settings;
 mod summary;
 mod sweep;

@@ -4,7 +4,7 @@ use common::ids::{CohortId, SweepName, TrialId};
 
 use crate::event::{StoredState, StoredTrial, SweepHeader, Time};
 use crate::scheduler::{Cohort, Scheduler};
-use crate::sweep::Expansion;
+use crate::sweep::{Expansion, SweepIndex};
 use crate::trial::{Membership, Memberships, Record, State};
 use crate::worker::{Link, Runner, Worker};
 
@@ -19,11 +19,13 @@ impl Scheduler {
         &mut self,
         name: &SweepName,
         expanded: bool,
+        completed: bool,
         slot_seconds: f64,
     ) {
         let index = self.sweep_of(name);
         let sweep = self.sweep_mut(index);
         sweep.expansion = if expanded { Expansion::Done } else { Expansion::Interrupted };
+        sweep.completed = completed;
         sweep.slot_seconds = slot_seconds;
     }
 
@@ -41,7 +43,7 @@ impl Scheduler {
                 seed: stored.trial.seed,
                 config,
                 attempts: stored.attempts,
-                attempt_epoch: 0,
+                attempt_epoch: stored.attempt_epoch,
                 deaths: stored.deaths,
                 cohort_size_max: stored.cohort_size_max,
                 epochs: stored.epochs,
@@ -95,14 +97,13 @@ impl Scheduler {
             assert!(worker.link == Link::Awaited, "workers attach after `Restored`");
             worker.last_seen = now;
         }
-        for sweep in &mut self.sweeps {
+        for (place, sweep) in self.sweeps.iter_mut().enumerate() {
             if !sweep.is_done() {
                 sweep.stopped = sweep.overrun();
             }
-            sweep.completed = sweep.is_done();
             sweep.announced = sweep.is_finished();
+            self.touched.insert(SweepIndex::new(place));
         }
-        self.touched.clear();
         self.lease_due = true;
     }
 }

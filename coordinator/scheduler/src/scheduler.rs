@@ -91,8 +91,8 @@ impl Scheduler {
     pub fn apply(&mut self, now: Time, event: Event) -> Effects {
         match event {
             Event::SweepRestored(header) => self.on_sweep_restored(header),
-            Event::SweepStandingRestored { sweep, expanded, slot_seconds } => {
-                self.on_sweep_standing_restored(&sweep, expanded, slot_seconds);
+            Event::SweepStandingRestored { sweep, expanded, completed, slot_seconds } => {
+                self.on_sweep_standing_restored(&sweep, expanded, completed, slot_seconds);
             }
             Event::TrialsRestored(trials) => self.on_trials_restored(now, trials),
             Event::MembersRestored(sweep, members) => self.on_members_restored(&sweep, members),

@@ -265,7 +265,7 @@ impl Sweep {
             && failed > 0
             && failed >= max
         {
-            return Some(format!("{failed} trials failed, and its budget allows {max}"));
+            return Some(format!("failed trials: {failed}; its budget ends at {max}"));
         }
         if let Some(max) = self.header.slot_seconds_max
             && self.slot_seconds >= max

@@ -2,7 +2,7 @@
 //!
 //! `y = (1-g)·early + g·late` with g = f(min(t/τ, 1)) and t in epochs completed. Every shape f goes
 //! from 0 at t = 0 to 1 at t = τ and never falls; τ = 0 means g = 1 from the start. The linear
-//! shape is the paper's (Almeida & Sauder 2015), the others are this project's. Epochs count from 1.
+//! shape is the paper's (Almeida & Sauder 2015), the others are ours. Epochs count from 1.
 
 use std::f64::consts::PI;
 

@@ -35,6 +35,9 @@ struct Stream {
     outbound: mpsc::Sender<wire::FromWorker>,
     heartbeat_ms: u64,
     heartbeat_at: Time,
+    /// Reports from before the hello may be left to send. A heartbeat says that none is: what
+    /// neither hello nor reports named by then, this worker does not have.
+    has_backlog: bool,
 }
 
 /// Since when the worker is leaving, and why.
@@ -149,7 +152,8 @@ impl Driver {
     fn completed(&mut self, slot: usize, event: TrainerEvent) -> TrainerEvent {
         match event {
             TrainerEvent::CohortFailed(mut failure) => {
-                tracing::warn!(slot, cohort = %failure.cohort, "a cohort failed: {}", failure.message);
+                let cohort = failure.cohort;
+                tracing::warn!(slot, %cohort, "a cohort failed: {}", failure.message);
                 failure.stderr_tail = self.logs[slot].tail();
                 TrainerEvent::CohortFailed(failure)
             }
@@ -263,9 +267,12 @@ impl Driver {
                 let message = wire::FromWorker { message: Some(hello) };
                 outbound.try_send(message).expect("a new channel has room");
                 self.spool.rewind();
-                let heartbeat_at = self.now().after_ms(HEARTBEAT_MS);
-                let heartbeat_ms = HEARTBEAT_MS;
-                self.stream = Some(Stream { outbound, heartbeat_ms, heartbeat_at });
+                self.stream = Some(Stream {
+                    outbound,
+                    heartbeat_ms: HEARTBEAT_MS,
+                    heartbeat_at: self.now(),
+                    has_backlog: true,
+                });
             }
             ConnectionEvent::Said(said) => self.on_coordinator(said),
             ConnectionEvent::Lost => {
@@ -348,11 +355,12 @@ impl Driver {
     }
 
     fn send_reports(&mut self) {
-        let Some(stream) = &self.stream else { return };
+        let Some(stream) = &mut self.stream else { return };
         // No place: the coordinator is slower than the trainers, and the spool keeps the rest.
         while let Ok(place) = stream.outbound.try_reserve() {
             let reports = self.spool.next_batch();
             if reports.is_empty() {
+                stream.has_backlog = false;
                 return;
             }
             let reports = from_worker::Message::Reports(wire::Reports { reports });
@@ -365,7 +373,7 @@ impl Driver {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        if stream.heartbeat_at > now {
+        if stream.heartbeat_at > now || stream.has_backlog {
             return;
         }
         let heartbeat = from_worker::Message::Heartbeat(wire::Heartbeat { draining });

@@ -30,7 +30,7 @@ pub struct Host {
 
 impl Host {
     /// A libtorch in name, and the fake trainer.
-    pub fn new() -> Host {
+    pub fn prepared() -> Host {
         let host = Host { folder: tempfile::tempdir().expect("a folder") };
         fs::create_dir_all(host.libtorch().join("lib")).expect("created");
         fs::write(host.libtorch().join("lib/libtorch_cpu.so"), "").expect("written");
@@ -60,7 +60,7 @@ impl Host {
             project_below: Vec::new(),
             python: "no-python".into(),
         };
-        let state = StateDirectory::open(&self.state(), "host").expect("free");
+        let state = StateDirectory::open(&self.state(), "host", Duration::ZERO).expect("free");
         let endpoint = Endpoint::from_shared(format!("http://{}", coordinator.address));
         let settings = Settings {
             coordinator: endpoint.expect("an address"),
@@ -121,7 +121,7 @@ fn running(hello: &wire::Hello) -> Vec<(u64, u32, Vec<wire::AttemptId>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_trains_cohort_after_cohort_in_one_warm_process() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let agent = host.start(&coordinator, 2);
     let (mut session, hello) = coordinator.session().await;
     assert!(hello.worker.starts_with("host-") && hello.host == "host", "{hello:?}");
@@ -161,7 +161,7 @@ async fn a_worker_trains_cohort_after_cohort_in_one_warm_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trainer_that_is_killed_fails_its_cohort_alone() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (agent, mut session) = attached(&host, &mut coordinator, 2).await;
     session.lease(0, 1, &[(1, 0, 1), (2, DIE, 3), (3, 0, 9)]).await;
     session.lease(1, 2, &[(4, 0, 20)]).await;
@@ -185,7 +185,7 @@ async fn a_trainer_that_is_killed_fails_its_cohort_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_failure_has_its_cause() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (_agent, mut session) = attached(&host, &mut coordinator, 1).await;
     let cases = [
         (NO_MEMORY, FailureCause::OutOfMemory, "was ended by SIGABRT, out of memory"),
@@ -208,7 +208,7 @@ async fn every_kind_of_failure_has_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_attempt_ends_without_a_word_and_a_hung_trainer_is_killed() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (_agent, mut session) = attached(&host, &mut coordinator, 1).await;
     session.lease(0, 1, &[(1, FOR_EVER, 1), (2, 0, 30)]).await;
     session.reports_until(|_| true).await;
@@ -228,7 +228,7 @@ async fn a_stopped_attempt_ends_without_a_word_and_a_hung_trainer_is_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_stream_changes_nothing_but_the_stream() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (_agent, mut session) = attached(&host, &mut coordinator, 2).await;
     session.lease(0, 1, &[(1, FOR_EVER, 1), (2, 0, 2)]).await;
     session.lease(1, 2, &[(3, FOR_EVER, 1)]).await;
@@ -239,7 +239,11 @@ async fn a_broken_stream_changes_nothing_but_the_stream() {
     let expected = [(1, 0, vec![attempt(1)]), (2, 1, vec![attempt(3)])];
     assert_eq!(running(&hello), expected);
     session.welcome(vec![attempt(1)]).await;
-    let again = session.reports_until(is_end).await;
+    // Before any heartbeat, which would say that there is no more.
+    let again = match session.next().await {
+        from_worker::Message::Reports(again) => again.reports,
+        other => panic!("{other:?}"),
+    };
     assert_eq!(again[..before.len()], before[..], "what was not acknowledged comes again");
     assert_eq!(ends(&again).len(), 1);
     session.acknowledge(&again).await;
@@ -257,7 +261,7 @@ async fn a_broken_stream_changes_nothing_but_the_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_without_a_coordinator_is_told_to_the_next() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (agent, mut session) = attached(&host, &mut coordinator, 1).await;
     session.lease(0, 1, &[(1, 0, 40)]).await;
     let first = session.reports_until(|_| true).await;
@@ -295,7 +299,7 @@ async fn what_ends_without_a_coordinator_is_told_to_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_hands_back_what_trains_and_waits_until_that_is_known() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (agent, mut session) = attached(&host, &mut coordinator, 2).await;
     session.lease(0, 1, &[(1, FOR_EVER, 1), (2, FOR_EVER, 1)]).await;
     session.reports_until(|_| true).await;
@@ -325,7 +329,7 @@ async fn a_drain_hands_back_what_trains_and_waits_until_that_is_known() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_request_is_answered_with_the_trials_own_log() {
-    let (host, mut coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (_agent, mut session) = attached(&host, &mut coordinator, 2).await;
     session.lease(1, 1, &[(1, FOR_EVER, 1)]).await;
     session.reports_until(|_| true).await;
@@ -346,7 +350,7 @@ async fn a_log_request_is_answered_with_the_trials_own_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trainer_that_cannot_start_ends_the_worker_before_it_says_hello() {
-    let (host, coordinator) = (Host::new(), Coordinator::start().await);
+    let (host, coordinator) = (Host::prepared(), Coordinator::start().await);
     broken_trainer(&host.trainer());
     let error = host.start(&coordinator, 2).end().await.expect_err("it fails").to_string();
     for part in ["the trainer for `cpu` cannot be started", "status 127", "libtorch_cpu.so: cannot"]

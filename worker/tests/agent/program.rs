@@ -44,7 +44,7 @@ fn started(mut command: Command) -> Child {
 
 #[test]
 fn a_device_that_is_not_there_is_a_mistake_before_anything_starts() {
-    let host = Host::new();
+    let host = Host::prepared();
     let mut command = worker(&host);
     command.args(["--devices", "cuda:0"]).env("CUDA_VISIBLE_DEVICES", "");
     // Given twice, the list is both.
@@ -56,7 +56,7 @@ fn a_device_that_is_not_there_is_a_mistake_before_anything_starts() {
 
 #[test]
 fn a_mistake_names_the_option_and_what_is_accepted() {
-    let host = Host::new();
+    let host = Host::prepared();
     let cases: [(&[&str], &str); 3] = [
         (&["--slots-per-device", "0"], "--slots-per-device 0: 1 to 1024 slots"),
         (&["--coordinator", "https://x"], "http://HOST:PORT is accepted"),
@@ -75,7 +75,7 @@ fn a_mistake_names_the_option_and_what_is_accepted() {
 
 #[test]
 fn a_broken_set_up_is_a_failure_that_says_what_is_missing() {
-    let host = Host::new();
+    let host = Host::prepared();
     let mut command = worker(&host);
     command.env("LIBTORCH", host.state());
     let (status, stderr) = end(command);
@@ -89,7 +89,7 @@ fn a_broken_set_up_is_a_failure_that_says_what_is_missing() {
 
 #[test]
 fn a_signal_drains_and_shows_in_the_exit_status() {
-    let host = Host::new();
+    let host = Host::prepared();
     let mut child = started(worker(&host));
     let (status, stderr) = end(worker(&host));
     assert_eq!(status, Some(1), "{stderr}");
@@ -102,7 +102,7 @@ fn a_signal_drains_and_shows_in_the_exit_status() {
 
 #[test]
 fn a_second_signal_leaves_at_once() {
-    let host = Host::new();
+    let host = Host::prepared();
     let mut child = started(worker(&host));
     let id = Pid::from_child(&child);
     kill_process(id, Signal::INT).expect("it runs");
@@ -113,7 +113,7 @@ fn a_second_signal_leaves_at_once() {
 
 #[test]
 fn the_end_of_the_parent_is_no_failure() {
-    let host = Host::new();
+    let host = Host::prepared();
     let mut command = worker(&host);
     command.arg("--exit-with-parent").stdin(Stdio::piped());
     let mut child = started(command);

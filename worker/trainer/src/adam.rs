@@ -1,7 +1,7 @@
 //! Adam (Kingma & Ba 2015) over stacked tensors, with PyTorch's defaults and its rule of clipping.
 //!
-//! Learning rate, step count, clipping norm and whether a trial is still alive are per trial, `[K]`.
-//! A trial whose loss is not finite is masked at once: its parameters and moments stay as they are.
+//! Learning rate, step count, clipping norm and whether a trial is alive are per trial, `[K]`. A
+//! trial whose loss is not finite is masked at once: its parameters and moments stay as they are.
 //! f32 on a CPU takes one fused pass over each tensor's memory; everything else takes `tensors`,
 //! whose steps need no read-back from the device.
 

@@ -2,7 +2,7 @@
 //!
 //! A process of its own (`main.rs`), so that a fault costs one device's cohort and nothing else.
 //! `train.rs` is the loop, top to bottom.
-// Sizes become libtorch's i64 and counts become f64 all over numeric code; both stay far below 2^53.
+// Sizes become libtorch's i64 and counts f64 all over numeric code; both stay far below 2^53.
 #![allow(
     clippy::cast_possible_wrap,
     clippy::cast_precision_loss,

@@ -63,7 +63,6 @@ impl<W: Write> Pipe<W> {
     pub fn next_cohort(&mut self) -> wire::TrainCohort {
         loop {
             if let Some(cohort) = self.commands.next.take() {
-                self.commands = Commands { paused: self.commands.paused, ..Commands::default() };
                 return cohort;
             }
             self.commands(true);
@@ -72,7 +71,11 @@ impl<W: Write> Pipe<W> {
 
     fn take(&mut self, command: wire::ToTrainer) {
         match command.message {
-            Some(to_trainer::Message::Train(cohort)) => self.commands.next = Some(cohort),
+            // Commands before this one were for the cohort before; those behind it are for it.
+            Some(to_trainer::Message::Train(cohort)) => {
+                let paused = self.commands.paused;
+                self.commands = Commands { paused, next: Some(cohort), ..Commands::default() };
+            }
             Some(to_trainer::Message::Stop(stop)) => self.commands.stops.extend(stop.attempt),
             Some(to_trainer::Message::HandBack(_)) => self.commands.hand_back = true,
             Some(to_trainer::Message::Pause(pause)) => self.commands.paused = pause.paused,
@@ -159,6 +162,25 @@ mod tests {
         assert_eq!(read_command(&mut input).expect("whole"), Some(stop("a")));
         assert_eq!(read_command(&mut input).expect("whole"), Some(stop(&"b".repeat(300))));
         assert_eq!(read_command(&mut input).expect("the end"), None);
+    }
+
+    #[test]
+    fn commands_right_behind_a_cohort_are_for_that_cohort() {
+        let train = wire::TrainCohort { cohort: 7, trials: Vec::new() };
+        let commands = [
+            stop("of the cohort before"),
+            wire::ToTrainer { message: Some(to_trainer::Message::Train(train)) },
+            stop("a"),
+            wire::ToTrainer { message: Some(to_trainer::Message::HandBack(wire::HandBack {})) },
+        ];
+        let (_sender, input) = sync_channel(1);
+        let mut pipe = Pipe { output: Vec::new(), input, commands: Commands::default() };
+        commands.into_iter().for_each(|command| pipe.take(command));
+        assert_eq!(pipe.next_cohort().cohort, 7);
+        let commands = pipe.commands(false);
+        assert!(commands.hand_back);
+        let stops = commands.stops.iter().map(|attempt| attempt.trial.as_str());
+        assert_eq!(stops.collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::RangedI64ValueParser;
 use clap::{Parser, Subcommand};
 use common::wire::{self, from_trainer};
 use trainer::bench::{Bench, Shape, median};
@@ -23,7 +24,7 @@ struct Arguments {
     #[arg(long, default_value = "cpu", global = true)]
     device: String,
     /// Threads of one operation. Several threads on busy cores are far slower than one
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), global = true)]
+    #[arg(long, default_value_t = 1, value_parser = threads(), global = true)]
     threads: u32,
     /// Folder with the data sets [default: GRADSWEEP_DATA, else ./data]
     #[arg(long)]
@@ -39,6 +40,10 @@ struct Arguments {
     cohort: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+fn threads() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1024)
 }
 
 #[derive(Subcommand)]

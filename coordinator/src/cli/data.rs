@@ -1,0 +1,27 @@
+//! `data check`.
+
+use std::io::Write;
+
+use common::config::Data;
+use common::data;
+use common::telemetry::chain;
+
+use super::{Failure, output::Output};
+use crate::options::Global;
+
+/// Reads a data set and says what it holds.
+pub(super) fn check(name: &str, global: &Global) -> Result<(), Failure> {
+    let Some(data) = Data::ALL.into_iter().find(|data| data.name() == name) else {
+        let available = Data::AVAILABLE.map(|data| format!("`{}`", data.name())).join(", ");
+        return Err(Failure::Mistake(format!("unknown data set `{name}`; accepted: {available}")));
+    };
+    let report = data::check(data, global.data.as_deref());
+    // Whatever is wrong with the files, the check has done what was asked: they are not right.
+    let report = report.map_err(|error| match error {
+        data::DataError::NotBuilt { .. } => Failure::Mistake(chain(&error)),
+        error => Failure::Failed(error.into()),
+    })?;
+    let mut out = Output::stdout();
+    writeln!(out, "{report}")?;
+    out.finish()
+}

@@ -1,0 +1,212 @@
+//! The client's commands: what each asks for, and how its answer is shown.
+//!
+//! Reading commands have one path: a `Source` (a running coordinator or its state directory)
+//! gives wire types, `render` writes them. None of them changes a trial.
+
+mod data;
+mod failure;
+mod output;
+mod plan;
+mod read;
+mod source;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::options::Global;
+use crate::plan::Format as PlanFormat;
+use crate::render::Format;
+use failure::Failure;
+
+/// A command of the client.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Shows what a sweep file would run, without running anything
+    ///
+    /// Counts points, exclusions, collapsed points, configs, trials and cohorts, and estimates
+    /// memory and time. Every mistake of the file is shown at once.
+    Plan(PlanArgs),
+    /// Lists the sweeps with their trials by state
+    ///
+    /// Reads only: running and pending trials are not touched.
+    List(ViewArgs),
+    /// Shows where one sweep stands, its best trial and its newest failures
+    ///
+    /// Reads only: running and pending trials are not touched.
+    Status(SweepArgs),
+    /// Lists the workers with their slots, and why one gets no work
+    ///
+    /// Reads only: running and pending trials are not touched.
+    Workers(ViewArgs),
+    /// Shows a sweep's results: mean, deviation and number of trials per config
+    ///
+    /// Without --rows and --columns the sweep file's `table` is shown, else every parameter that
+    /// varies is a row. Diverged, failed and unfinished trials are counted beside the number of
+    /// trials; they are not in the mean. In text errors are in percent; in csv and json they are
+    /// fractions. Reads only: running and pending trials are not touched.
+    Table(TableArgs),
+    /// Shows one trial: parameters, state, attempts, outcome, provenance, epochs
+    ///
+    /// Says why a pending trial waits. Reads only: the trial is not touched.
+    Trial(TrialArgs),
+    /// Prints the end of what a trial's trainer wrote to stderr
+    ///
+    /// Of a running trial what its worker has now, else what its failed attempts left. Reads
+    /// only: the trial is not touched.
+    Logs(LogArgs),
+    /// Looks at data sets
+    #[command(subcommand, arg_required_else_help = true)]
+    Data(DataCommand),
+}
+
+/// Commands on data sets.
+#[derive(Subcommand, Clone, Debug)]
+pub enum DataCommand {
+    /// Reads a data set whole and says what it holds, or what is wrong with it
+    ///
+    /// Checks presence, format, counts and checksums of decompressed content. Nothing is
+    /// downloaded or changed.
+    Check {
+        /// mnist, strokes
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// Whom a reading command asks.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Asks the coordinator at this address [default: the one that runs on --state; where none
+    /// runs, the state directory is read]
+    #[arg(long, value_name = "URL", env = "GRADSWEEP_COORDINATOR")]
+    pub coordinator: Option<String>,
+}
+
+/// How an answer that is not a table is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum ViewFormat {
+    /// For reading
+    #[default]
+    Text,
+    /// For programs: errors are fractions, times milliseconds since 1970
+    Json,
+}
+
+/// Arguments of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// The sweep file
+    pub file: PathBuf,
+    /// Lists every trial with its id and parameters
+    #[arg(long)]
+    pub trials: bool,
+    /// Format of the answer
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: PlanFormat,
+}
+
+/// Arguments of commands without a subject.
+#[derive(Args, Clone, Debug)]
+pub struct ViewArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+    /// Format of the answer
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: ViewFormat,
+}
+
+/// Arguments of commands on a sweep.
+#[derive(Args, Clone, Debug)]
+pub struct SweepArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// As for commands without a subject.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Arguments of commands on a trial.
+#[derive(Args, Clone, Debug)]
+pub struct TrialArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// The trial's id, or at least 4 of its first digits
+    pub trial: String,
+    /// As for commands without a subject.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Arguments of `logs`.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// The trial's id, or at least 4 of its first digits
+    pub trial: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Arguments of `table`.
+#[derive(Args, Clone, Debug)]
+pub struct TableArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// Parameters that make rows, in this order
+    #[arg(long, value_name = "P,…", value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Parameters that make columns
+    #[arg(long, value_name = "P,…", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// test_error, val_error, test_loss, val_loss, train_loss, best_epoch, epochs or seconds
+    /// [default: the sweep file's, else test_error]
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Varying parameters that are treated as replicates, like seeds
+    #[arg(long, value_name = "P,…", value_delimiter = ',')]
+    pub pool: Vec<String>,
+    /// Shows in each cell only the config whose mean of this metric is lowest
+    #[arg(long, value_name = "METRIC")]
+    pub best_by: Option<String>,
+    /// One row per trial: parameters, state, metrics
+    #[arg(long, conflicts_with = "epochs")]
+    pub trials: bool,
+    /// One row per trial and epoch
+    #[arg(long)]
+    pub epochs: bool,
+    /// Includes trials that are no longer in the sweep's file
+    #[arg(long)]
+    pub removed: bool,
+    /// Format of the table [default: by the ending of --output, else text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub format: Option<Format>,
+    /// Writes to this file, which appears when it is complete
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Runs a command and returns its exit status: 0 done, 2 a mistake in what was asked, which is
+/// said on stderr.
+///
+/// Fails where what was asked for is right and could not be done: exit status 1. A reader of
+/// standard output that has seen enough (`| head`) is no failure.
+pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
+    let done = match command {
+        Command::Plan(args) => plan::run(&args, global),
+        Command::List(args) => read::list(&args, global).await,
+        Command::Status(args) => read::status(&args, global).await,
+        Command::Workers(args) => read::workers(&args, global).await,
+        Command::Table(args) => read::table(&args, global).await,
+        Command::Trial(args) => read::trial(&args, global).await,
+        Command::Logs(args) => read::logs(&args, global).await,
+        Command::Data(DataCommand::Check { name }) => data::check(&name, global),
+    };
+    failure::status(done)
+}

@@ -1,0 +1,40 @@
+//! `plan`: reads a sweep file and shows what it would run.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+
+use common::spec::{self, Options};
+
+use super::{Failure, PlanArgs, output::Output};
+use crate::options::Global;
+use crate::plan::{self, Plan};
+
+/// Plans the file.
+pub(super) fn run(args: &PlanArgs, global: &Global) -> Result<(), Failure> {
+    let file = args.file.display().to_string();
+    let text = fs::read_to_string(&args.file)
+        .map_err(|error| Failure::Mistake(format!("cannot read the sweep file {file}: {error}")))?;
+    let options = Options {
+        overlay: global.overlay.clone(),
+        sets: global.set.clone(),
+        trials_max: global.max_trials,
+    };
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (sweep, warnings) = spec::load(&text, &file, &options)
+        .map_err(|errors| Failure::Report(ended(errors.render(colour))))?;
+    for warning in &warnings {
+        io::stderr().lock().write_all(ended(warning.render(colour).to_owned()).as_bytes())?;
+    }
+    let plan = Plan::new(&sweep, &warnings);
+    let mut out = Output::stdout();
+    plan::write(&plan, &sweep, args.format, args.trials, &mut out)?;
+    out.finish()
+}
+
+/// With a line break at its end.
+fn ended(mut text: String) -> String {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}

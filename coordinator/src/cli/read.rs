@@ -1,0 +1,128 @@
+//! The reading commands: ask a source, render its answer.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::wire::{TableLevel, TableRequest};
+use serde_json::Value;
+
+use super::output::Output;
+use super::source::Source;
+use super::{Failure, LogArgs, Place, SweepArgs, TableArgs, TrialArgs, ViewArgs, ViewFormat};
+use crate::options::Global;
+use crate::render::{self, Format, TableWriter};
+
+async fn open(place: &Place, global: &Global) -> Result<Source, Failure> {
+    Source::open(place.coordinator.as_deref(), &global.state).await
+}
+
+/// Writes an object on lines of its own.
+fn json(value: &Value, out: &mut Output) -> Result<(), Failure> {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// `list`.
+pub(super) async fn list(args: &ViewArgs, global: &Global) -> Result<(), Failure> {
+    let sweeps = open(&args.place, global).await?.sweeps().await?;
+    let mut out = Output::stdout();
+    let style = out.style();
+    match args.format {
+        ViewFormat::Text => render::sweeps(&sweeps, style, &mut out)?,
+        ViewFormat::Json => json(&render::sweeps_json(&sweeps), &mut out)?,
+    }
+    out.finish()
+}
+
+/// `status`.
+pub(super) async fn status(args: &SweepArgs, global: &Global) -> Result<(), Failure> {
+    let sweep = open(&args.view.place, global).await?.sweep(&args.sweep).await?;
+    let mut out = Output::stdout();
+    match args.view.format {
+        ViewFormat::Text => render::sweep(&sweep, &mut out)?,
+        ViewFormat::Json => json(&render::sweep_json(&sweep), &mut out)?,
+    }
+    out.finish()
+}
+
+/// `workers`.
+pub(super) async fn workers(args: &ViewArgs, global: &Global) -> Result<(), Failure> {
+    let workers = open(&args.place, global).await?.workers().await?;
+    let mut out = Output::stdout();
+    let style = out.style();
+    match args.format {
+        ViewFormat::Text => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            render::workers(&workers, now_unix_ms, style, &mut out)?;
+        }
+        ViewFormat::Json => json(&render::workers_json(&workers), &mut out)?,
+    }
+    out.finish()
+}
+
+/// `trial`.
+pub(super) async fn trial(args: &TrialArgs, global: &Global) -> Result<(), Failure> {
+    let mut source = open(&args.view.place, global).await?;
+    let trial = source.trial(&args.sweep, &args.trial).await?;
+    let mut out = Output::stdout();
+    let style = out.style();
+    match args.view.format {
+        ViewFormat::Text => render::trial(&trial, style, &mut out)?,
+        ViewFormat::Json => json(&render::trial_json(&trial), &mut out)?,
+    }
+    out.finish()
+}
+
+/// `logs`: the text alone on standard output, where it is from on stderr.
+pub(super) async fn logs(args: &LogArgs, global: &Global) -> Result<(), Failure> {
+    let mut source = open(&args.place, global).await?;
+    let log = source.log(&args.sweep, &args.trial).await?;
+    writeln!(std::io::stderr().lock(), "{}", render::printable(&log.source))?;
+    let mut out = Output::stdout();
+    let text = render::printable(&log.text);
+    out.write_all(text.as_bytes())?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        writeln!(out)?;
+    }
+    out.finish()
+}
+
+/// `table`: rows are written as they come.
+pub(super) async fn table(args: &TableArgs, global: &Global) -> Result<(), Failure> {
+    let mut source = open(&args.place, global).await?;
+    let mut out = Output::open(args.output.as_deref())?;
+    let style = out.style();
+    let mut table = TableWriter::new(format(args), style, &mut out);
+    source.table(request(args), &mut |part| table.part(part)).await?;
+    table.finish()?;
+    out.finish()
+}
+
+fn request(args: &TableArgs) -> TableRequest {
+    let level = match (args.trials, args.epochs) {
+        (true, _) => TableLevel::Trials,
+        (false, true) => TableLevel::Epochs,
+        (false, false) => TableLevel::Configs,
+    };
+    TableRequest {
+        sweep: args.sweep.clone(),
+        rows: args.rows.clone(),
+        columns: args.columns.clone(),
+        metric: args.metric.clone().unwrap_or_default(),
+        pool: args.pool.clone(),
+        best_by: args.best_by.clone().unwrap_or_default(),
+        level: level.into(),
+        removed: args.removed,
+    }
+}
+
+fn format(args: &TableArgs) -> Format {
+    let ending = args.output.as_deref().and_then(Path::extension).and_then(|it| it.to_str());
+    args.format.unwrap_or(match ending {
+        Some("csv") => Format::Csv,
+        Some("json") => Format::Json,
+        Some(_) | None => Format::Text,
+    })
+}

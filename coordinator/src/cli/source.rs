@@ -1,0 +1,249 @@
+//! Who answers a reading command: a running coordinator, or the state directory of one.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use common::telemetry::chain;
+use common::wire::sweep_service_client::SweepServiceClient;
+use common::wire::{self, TablePart, TableRequest};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::Failure;
+use crate::query::Reader;
+use crate::store::{endpoint, lock};
+
+/// A coordinator that is named may be far away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// One on this host is quick, or not there.
+const CONNECT_LOCAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection that goes silent in the middle of a table is given up after twice this time.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Who answers. Both give the same answers; only a server knows why nothing runs, an estimate of
+/// the time left, and live logs.
+pub(super) enum Source {
+    /// A running coordinator.
+    Server(Box<SweepServiceClient<Channel>>),
+    /// What one left in its state directory.
+    Files(Box<Reader>),
+}
+
+impl Source {
+    /// The coordinator of this address, else the one that runs on the state directory, else the
+    /// directory itself.
+    pub async fn open(coordinator: Option<&str>, state_dir: &Path) -> Result<Source, Failure> {
+        if let Some(url) = coordinator {
+            let server = address(url)?.connect_timeout(CONNECT_TIMEOUT);
+            let channel = server.connect().await.map_err(|error| {
+                let error = anyhow::Error::new(error);
+                Failure::Failed(error.context(format!("no coordinator answers at {url}")))
+            })?;
+            return Ok(Source::server(channel));
+        }
+        if let Some(channel) = running(state_dir).await? {
+            return Ok(Source::server(channel));
+        }
+        match Reader::open(state_dir) {
+            Ok(reader) => Ok(Source::Files(Box::new(reader))),
+            Err(crate::query::QueryError::NoStore { .. }) => Err(Failure::Mistake(format!(
+                "no results in {}: no coordinator has run there; name its directory with --state \
+                 or a running one with --coordinator",
+                state_dir.display()
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn server(channel: Channel) -> Source {
+        let client = SweepServiceClient::new(channel);
+        Source::Server(Box::new(client.max_decoding_message_size(wire::MESSAGE_BYTES_MAX)))
+    }
+
+    /// Every sweep, oldest first.
+    pub async fn sweeps(&mut self) -> Result<Vec<wire::Sweep>, Failure> {
+        match self {
+            Source::Server(client) => {
+                Ok(answer(client.list_sweeps(wire::ListSweepsRequest {}).await)?.sweeps)
+            }
+            Source::Files(reader) => Ok(reader.sweeps()?),
+        }
+    }
+
+    /// One sweep.
+    pub async fn sweep(&mut self, name: &str) -> Result<wire::Sweep, Failure> {
+        match self {
+            Source::Server(client) => {
+                answer(client.get_sweep(wire::GetSweepRequest { sweep: name.into() }).await)
+            }
+            Source::Files(reader) => Ok(reader.sweep(name)?),
+        }
+    }
+
+    /// Every worker.
+    pub async fn workers(&mut self) -> Result<Vec<wire::Worker>, Failure> {
+        match self {
+            Source::Server(client) => {
+                Ok(answer(client.list_workers(wire::ListWorkersRequest {}).await)?.workers)
+            }
+            Source::Files(reader) => Ok(reader.workers()?),
+        }
+    }
+
+    /// One trial.
+    pub async fn trial(&mut self, sweep: &str, trial: &str) -> Result<wire::Trial, Failure> {
+        match self {
+            Source::Server(client) => {
+                let request = wire::GetTrialRequest { sweep: sweep.into(), trial: trial.into() };
+                answer(client.get_trial(request).await)
+            }
+            Source::Files(reader) => Ok(reader.trial(sweep, trial)?),
+        }
+    }
+
+    /// The end of a trial's log.
+    pub async fn log(&mut self, sweep: &str, trial: &str) -> Result<wire::GetLogResponse, Failure> {
+        match self {
+            Source::Server(client) => {
+                let request = wire::GetLogRequest { sweep: sweep.into(), trial: trial.into() };
+                answer(client.get_log(request).await)
+            }
+            Source::Files(reader) => Ok(reader.log(sweep, trial)?),
+        }
+    }
+
+    /// A table, part by part as it comes.
+    pub async fn table(
+        &mut self,
+        request: TableRequest,
+        take: &mut dyn FnMut(TablePart) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        match self {
+            Source::Server(client) => {
+                let mut parts = answer(client.get_table(request).await)?;
+                while let Some(part) = parts.message().await.map_err(failure)? {
+                    take(part)?;
+                }
+                Ok(())
+            }
+            Source::Files(reader) => {
+                let mut written = Ok(());
+                reader.table(&request, &mut |part| {
+                    written = take(part);
+                    if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })?;
+                Ok(written?)
+            }
+        }
+    }
+}
+
+/// The coordinator that holds the state directory, where it answers.
+async fn running(state_dir: &Path) -> Result<Option<Channel>, Failure> {
+    // An endpoint without an owner is what a killed coordinator left; its port may be another's.
+    let owner = lock::owner(state_dir);
+    if !matches!(owner, Ok(Some(_))) {
+        return Ok(None);
+    }
+    let found = endpoint::read(state_dir).context("cannot find the running coordinator");
+    let Some(found) = found.map_err(Failure::Failed)? else { return Ok(None) };
+    let url = format!("http://{}", reachable(found.grpc));
+    let server = address(&url)?.connect_timeout(CONNECT_LOCAL_TIMEOUT);
+    match server.connect().await {
+        Ok(channel) => Ok(Some(channel)),
+        Err(error) => {
+            let state = state_dir.display();
+            let why = chain(&error);
+            let text = format!(
+                "note: the coordinator at {url} does not answer ({why}); reading {state}\n"
+            );
+            io::stderr().lock().write_all(text.as_bytes())?;
+            Ok(None)
+        }
+    }
+}
+
+/// An address to connect to of one to listen on.
+fn reachable(listens: SocketAddr) -> SocketAddr {
+    let ip = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listens.port())
+}
+
+fn address(url: &str) -> Result<Endpoint, Failure> {
+    let mistake = || {
+        Failure::Mistake(format!(
+            "--coordinator `{url}` is not an address: http://HOST:PORT is accepted"
+        ))
+    };
+    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let endpoint = Endpoint::from_shared(full).map_err(|_| mistake())?;
+    let uri = endpoint.uri();
+    if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
+        return Err(mistake());
+    }
+    Ok(endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE))
+}
+
+fn answer<T>(answered: Result<tonic::Response<T>, Status>) -> Result<T, Failure> {
+    answered.map(tonic::Response::into_inner).map_err(failure)
+}
+
+/// The server's words for mistakes are those of the query.
+fn failure(status: Status) -> Failure {
+    match status.code() {
+        Code::NotFound | Code::InvalidArgument => Failure::Mistake(status.message().to_owned()),
+        Code::Unimplemented => Failure::Failed(anyhow::anyhow!(
+            "the coordinator does not know this request; it is of another version"
+        )),
+        code => Failure::Failed(anyhow::anyhow!("the coordinator: {} ({code})", status.message())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked() {
+        for url in ["http://host:50051", "host:50051", "127.0.0.1:1", "http://[::1]:2"] {
+            assert!(address(url).is_ok(), "{url}");
+        }
+        for url in ["", "https://host:1", "http://", "ftp://host", "http://a b"] {
+            match address(url) {
+                Err(Failure::Mistake(text)) => {
+                    assert!(text.contains("http://HOST:PORT is accepted"), "{text}");
+                }
+                Err(_) | Ok(_) => panic!("`{url}` is a mistake"),
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_on_are_reached_through_the_host_itself() {
+        let cases =
+            [("0.0.0.0:5", "127.0.0.1:5"), ("[::]:5", "[::1]:5"), ("10.1.2.3:5", "10.1.2.3:5")];
+        for (listens, expected) in cases {
+            assert_eq!(reachable(listens.parse().unwrap()).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn statuses_of_mistakes_keep_the_words() {
+        match failure(Status::not_found("unknown sweep `x`")) {
+            Failure::Mistake(text) => assert_eq!(text, "unknown sweep `x`"),
+            other => panic!("{other:?}"),
+        }
+        match failure(Status::internal("disk")) {
+            Failure::Failed(error) => assert!(error.to_string().contains("disk"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

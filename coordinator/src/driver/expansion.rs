@@ -1,0 +1,91 @@
+//! From validated sweep files to the scheduler's events, in chunks, on a thread of their own.
+
+use common::spec::{Fusion, Sweep};
+use scheduler::event::{self, Event, SweepHeader, Trial};
+use tokio::sync::mpsc;
+
+/// Trials of one chunk: a few milliseconds in the scheduler and one transaction in the store, so
+/// that heartbeats and reports are served between two.
+const CHUNK_TRIALS_MAX: usize = 5_000;
+/// Chunks that wait for the driver: one is made while one is applied.
+const CHUNKS_WAITING_MAX: usize = 1;
+
+/// Starts expanding; the events end when every sweep is expanded. Dropping the receiver stops it.
+pub(super) fn start(sweeps: Vec<Sweep>) -> mpsc::Receiver<Event> {
+    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING_MAX);
+    tokio::task::spawn_blocking(move || {
+        for sweep in &sweeps {
+            if expand(sweep, &sender).is_none() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// None where nobody listens any more.
+fn expand(sweep: &Sweep, events: &mpsc::Sender<Event>) -> Option<()> {
+    let send = |event| events.blocking_send(event).ok();
+    send(Event::SweepApplied(header(sweep)))?;
+    let mut expansion = sweep.expand();
+    loop {
+        let mut trials = Vec::new();
+        for (config, id, seed) in expansion.by_ref().take(CHUNK_TRIALS_MAX) {
+            trials.push(Trial { id, config, seed });
+        }
+        if trials.is_empty() {
+            return send(Event::SweepExpanded(sweep.name.clone()));
+        }
+        send(Event::TrialsAdded(sweep.name.clone(), trials))?;
+    }
+}
+
+fn header(sweep: &Sweep) -> SweepHeader {
+    SweepHeader {
+        name: sweep.name.clone(),
+        yaml: sweep.yaml.clone(),
+        model: sweep.model,
+        data: sweep.data,
+        fusion: match sweep.fusion {
+            Fusion::Auto => event::Fusion::Auto,
+            Fusion::Off => event::Fusion::Off,
+            Fusion::Size(size) => event::Fusion::Size(size),
+        },
+        priority: sweep.priority,
+        failures_max: sweep.budget.failures,
+        slot_seconds_max: sweep.budget.hours.map(|hours| hours * 3600.0),
+        data_digest: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_comes_in_chunks_and_ends() {
+        let text = "name: many\nmodel: mlp\ndata: strokes\nseeds: 6000\ngrid: {depth: [2, 3]}\n";
+        let options = common::spec::Options::default();
+        let (sweep, _) = common::spec::load(text, "many.yaml", &options).expect("valid");
+        let (sender, mut receiver) = mpsc::channel(16);
+        expand(&sweep, &sender).expect("somebody listens");
+        drop(sender);
+        let mut sizes = Vec::new();
+        let mut ends = 0;
+        while let Some(event) = receiver.blocking_recv() {
+            match event {
+                Event::TrialsAdded(name, trials) => {
+                    assert_eq!(name, sweep.name);
+                    sizes.push(trials.len());
+                }
+                Event::SweepExpanded(name) => {
+                    assert_eq!(name, sweep.name);
+                    ends += 1;
+                }
+                Event::SweepApplied(header) => assert!(sizes.is_empty() && header.yaml.len() > 9),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!((sizes, ends), (vec![5_000, 5_000, 2_000], 1));
+    }
+}

@@ -1,0 +1,236 @@
+//! `--local`: one worker on this host as a child that ends with the coordinator.
+//!
+//! The worker is told where its parent is by the pipe of its standard input: when that closes,
+//! however the coordinator ended, it drains and leaves. A worker that dies is started again.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+/// How long a draining worker may take: an epoch's end and a checkpoint per slot.
+pub const DRAIN_SECONDS_MAX: u64 = 20;
+/// A worker that ends sooner than this did not come up.
+const START: Duration = Duration::from_secs(10);
+/// Failed starts in a row after which another one is pointless.
+const STARTS_FAILED_MAX: u32 = 5;
+/// Wait after the first failed start; doubles with each further one.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// Bytes of the worker's log that are shown when it does not start.
+const LOG_TAIL_BYTES: usize = 2048;
+/// The worker's status for a mistake in what was asked of it: no restart cures it.
+const STATUS_MISTAKE: i32 = 2;
+
+/// Why there is no local worker.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// The program is not there.
+    #[error(
+        "--local: no worker program at `{}`; `cargo build --release -p worker -p trainer` builds \
+         it", path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// This program's own place is unknown.
+    #[error("--local: cannot find this program's folder")]
+    OwnPath(#[source] io::Error),
+    /// Its folder or log cannot be made.
+    #[error("--local: cannot write `{}`", path.display())]
+    Log {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be started.
+    #[error("--local: cannot start `{}`", path.display())]
+    Start {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Waiting for it failed.
+    #[error("--local: lost track of the worker")]
+    Wait(#[source] io::Error),
+    /// It ends again and again, or says that it was asked for what cannot be.
+    #[error("--local: the worker does not run ({status}); its log, `{}`, ends:\n{tail}", log.display())]
+    DoesNotRun {
+        /// How it ended last.
+        status: ExitStatus,
+        /// Its log.
+        log: PathBuf,
+        /// The end of the log.
+        tail: String,
+    },
+}
+
+/// The worker beside this program.
+pub fn program() -> Result<PathBuf, LocalError> {
+    let own = std::env::current_exe().map_err(LocalError::OwnPath)?;
+    let path = own.with_file_name("worker");
+    if path.is_file() { Ok(path) } else { Err(LocalError::Missing { path }) }
+}
+
+/// How the worker is started.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// The worker program.
+    pub program: PathBuf,
+    /// Slots per device, where asked for.
+    pub slots_per_device: Option<u32>,
+    /// The data directory.
+    pub data: Option<PathBuf>,
+    /// The worker's own state directory.
+    pub state: PathBuf,
+}
+
+impl Local {
+    /// Keeps a worker running until `stop`, then drains it. `url` is the coordinator's.
+    pub async fn run(self, url: String, stop: CancellationToken) -> Result<(), LocalError> {
+        let log = self.state.join("worker.log");
+        let write = |source| LocalError::Log { path: log.clone(), source };
+        fs::create_dir_all(&self.state).map_err(write)?;
+        let mut starts_failed = 0;
+        while !stop.is_cancelled() {
+            let started = Instant::now();
+            let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+            let mut child = self.start(&url, &log)?;
+            tracing::info!(pid = child.id(), log = %log.display(), "local worker started");
+            let status = tokio::select! {
+                status = child.wait() => status.map_err(LocalError::Wait)?,
+                () = stop.cancelled() => return drain(child).await,
+            };
+            starts_failed = if started.elapsed() < START { starts_failed + 1 } else { 0 };
+            if status.code() == Some(STATUS_MISTAKE) || starts_failed >= STARTS_FAILED_MAX {
+                let tail = tail(&log, log_start);
+                return Err(LocalError::DoesNotRun { status, log, tail });
+            }
+            let wait = BACKOFF_FIRST * 2_u32.pow(starts_failed.saturating_sub(1));
+            tracing::warn!(%status, "the local worker ended; it is started again in {wait:?}");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, url: &str, log: &Path) -> Result<Child, LocalError> {
+        let open = File::options().create(true).append(true).open(log);
+        let file = open.map_err(|source| LocalError::Log { path: log.into(), source })?;
+        let mut command = Command::new(&self.program);
+        command.arg("--coordinator").arg(url);
+        command.arg("--state").arg(&self.state).arg("--exit-with-parent");
+        if let Some(data) = &self.data {
+            command.arg("--data").arg(data);
+        }
+        if let Some(count) = self.slots_per_device {
+            command.arg("--slots-per-device").arg(count.to_string());
+        }
+        // A group of its own: an interrupt from the terminal is the coordinator's to act on.
+        command.process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file);
+        let path = || self.program.clone();
+        command.spawn().map_err(|source| LocalError::Start { path: path(), source })
+    }
+}
+
+/// Asks the worker to hand back what it trains and leave; kills it at the deadline.
+async fn drain(mut child: Child) -> Result<(), LocalError> {
+    let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = pid
+        && let Err(error) = kill_process(pid, Signal::TERM)
+    {
+        tracing::debug!(%error, "the local worker has left already");
+    }
+    let deadline = Duration::from_secs(DRAIN_SECONDS_MAX);
+    match tokio::time::timeout(deadline, child.wait()).await {
+        Ok(status) => status.map(drop).map_err(LocalError::Wait),
+        Err(_) => {
+            tracing::warn!("the local worker does not leave; it is killed after {deadline:?}");
+            child.kill().await.map_err(LocalError::Wait)
+        }
+    }
+}
+
+/// The end of what was logged since `start`.
+fn tail(log: &Path, start: u64) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let start = usize::try_from(start).unwrap_or(0).min(bytes.len());
+    let text = String::from_utf8_lossy(&bytes[start..]);
+    let cut = text.ceil_char_boundary(text.len().saturating_sub(LOG_TAIL_BYTES));
+    text[cut..].trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn local(folder: &Path, script: &str) -> Local {
+        let program = folder.join("worker");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writable");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+        let state = folder.join("state");
+        Local { program, slots_per_device: Some(3), data: None, state }
+    }
+
+    async fn run(local: Local, stop: CancellationToken) -> Result<(), LocalError> {
+        tokio::time::timeout(DEADLINE, local.run("http://h:7".into(), stop)).await.expect("in time")
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_was_asked_for_the_impossible_ends_the_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let local = local(folder.path(), "echo \"args $*\" >&2; exit 2");
+        let state = local.state.display().to_string();
+        let error = run(local, CancellationToken::new()).await.expect_err("it does not run");
+        let text = error.to_string();
+        let arguments = format!(
+            "args --coordinator http://h:7 --state {state} --exit-with-parent \
+             --slots-per-device 3"
+        );
+        assert!(text.contains(&arguments), "{text}");
+    }
+
+    #[tokio::test]
+    async fn stopping_drains_the_worker() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ready = folder.path().join("ready");
+        let drained = folder.path().join("drained");
+        let script = format!(
+            "trap 'echo drained > {}; exit 143' TERM\necho ready > {}\n\
+             while :; do read line; done",
+            drained.display(),
+            ready.display()
+        );
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(local(folder.path(), &script), stop.clone()));
+        let deadline = Instant::now() + DEADLINE;
+        while !ready.is_file() {
+            assert!(Instant::now() < deadline, "the worker does not start");
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        running.await.expect("no panic").expect("drained");
+        assert_eq!(fs::read_to_string(drained).expect("written"), "drained\n");
+    }
+
+    #[test]
+    fn a_missing_worker_program_says_how_to_build_it() {
+        let error = program().expect_err("no worker stands beside a test");
+        assert!(error.to_string().contains("cargo build --release -p worker -p trainer"));
+    }
+}

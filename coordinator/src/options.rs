@@ -1,0 +1,161 @@
+//! The command line of server and client.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
+
+use crate::cli::Command;
+
+/// Expands sweeps, serves workers and clients, shows results
+#[derive(Parser, Debug)]
+#[command(name = "coordinator", version, max_term_width = 100)]
+#[command(
+    after_help = "Without a command it serves. SIGINT and SIGTERM stop cleanly: nothing more \
+is handed out, the local worker checkpoints and hands back what it trains, and everything is \
+stored; the same command run again continues. A second signal stops at once.
+
+Exit status: 0 done, no failed trial; 1 what was asked for failed, failed trials included; 2 a \
+mistake in what was asked; 130, 143 after a stop by SIGINT, SIGTERM.
+
+Logs go to stderr: GRADSWEEP_LOG is a filter such as `debug`, GRADSWEEP_LOG_FORMAT is `text` or \
+`json`."
+)]
+pub struct Cli {
+    /// For every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// For serving.
+    #[command(flatten)]
+    pub serve: ServeOptions,
+    /// None: serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options that commands share.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Directory of the store, the lock and the ports
+    #[arg(long, value_name = "DIR", global = true, env = "GRADSWEEP_STATE")]
+    #[arg(default_value = "./gradsweep-state")]
+    pub state: PathBuf,
+    /// Directory with the data sets [default: GRADSWEEP_DATA, else ./data]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+    /// Applies an overlay of the sweep files; `-NAME` is appended to the sweeps' names
+    #[arg(long, value_name = "NAME", global = true, env = "GRADSWEEP_OVERLAY")]
+    pub overlay: Option<String>,
+    /// Overrides one entry of the sweep files, for example `base.width=128`, `grid.depth=[2,10]`;
+    /// `SWEEP:KEY=VALUE` of one sweep only. Can be repeated
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+    /// Refuses sweeps of more trials, counted before `exclude` and collapsing
+    #[arg(long, value_name = "N", global = true, env = "GRADSWEEP_MAX_TRIALS")]
+    #[arg(default_value_t = common::spec::TRIALS_MAX)]
+    pub max_trials: u64,
+}
+
+/// Options of the server.
+#[derive(Args, Clone, Debug)]
+pub struct ServeOptions {
+    /// Sweep file to apply. Can be repeated
+    #[arg(long, value_name = "FILE", env = "GRADSWEEP_SWEEP")]
+    pub sweep: Vec<PathBuf>,
+    /// Starts a worker on this host that ends with the coordinator; N slots per device
+    /// [default: a slot per GPU, else a single-threaded slot per CPU core]
+    #[arg(long, value_name = "N", env = "GRADSWEEP_LOCAL", num_args = 0..=1)]
+    pub local: Option<Option<u32>>,
+    /// Exits when every sweep given has completed
+    #[arg(long, env = "GRADSWEEP_EXIT_WHEN_DONE")]
+    pub exit_when_done: bool,
+    /// Address for workers and clients (gRPC); port 0 takes a free one
+    #[arg(long, value_name = "ADDR", env = "GRADSWEEP_LISTEN", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+    /// Address for /metrics, /live and /ready; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", env = "GRADSWEEP_HTTP", default_value = "127.0.0.1:9600")]
+    pub http: SocketAddr,
+}
+
+/// Names of the options in `ServeOptions`.
+const SERVE_OPTIONS: [&str; 5] = ["sweep", "local", "exit_when_done", "listen", "http"];
+
+impl Cli {
+    /// Reads the arguments; the error is clap's, help and version included.
+    pub fn read<I, T>(arguments: I) -> Result<Cli, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let matches = Cli::command().try_get_matches_from(arguments)?;
+        let cli = Cli::from_arg_matches(&matches)?;
+        if cli.command.is_some() {
+            refuse_serve_options(&matches)?;
+        }
+        Ok(cli)
+    }
+}
+
+/// An option of the server before a client's command would be passed over in silence. One that
+/// comes from the environment may be there for the server.
+fn refuse_serve_options(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let Some(name) = SERVE_OPTIONS.into_iter().find(given) else { return Ok(()) };
+    let command = matches.subcommand_name().unwrap_or_default();
+    let flag = name.replace('_', "-");
+    Err(Cli::command().error(
+        clap::error::ErrorKind::ArgumentConflict,
+        format!("--{flag} is an option of the server and cannot be used with `{command}`"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::read(std::iter::once("coordinator").chain(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn local_takes_a_number_or_none() {
+        let local = |arguments: &[&str]| read(arguments).expect("parses").serve.local;
+        assert_eq!(local(&[]), None);
+        assert_eq!(local(&["--local", "--exit-when-done"]), Some(None));
+        assert_eq!(local(&["--local", "2"]), Some(Some(2)));
+    }
+
+    #[test]
+    fn serving_is_the_command_without_a_name() {
+        let cli = read(&["--sweep", "a.yaml", "--sweep", "b.yaml", "--set", "x=1", "--set", "y=2"]);
+        let cli = cli.expect("parses");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.sweep.len(), 2);
+        assert_eq!(cli.global.set, ["x=1", "y=2"]);
+        assert_eq!(cli.serve.listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(cli.serve.http.to_string(), "127.0.0.1:9600");
+    }
+
+    #[test]
+    fn bad_addresses_are_usage_errors_that_name_the_flag() {
+        let error = read(&["--listen", "here"]).expect_err("refused");
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--listen"), "{error}");
+    }
+
+    #[test]
+    fn options_of_the_server_do_not_go_with_a_command() {
+        let error = read(&["--exit-when-done", "list"]).expect_err("refused");
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(text.contains("--exit-when-done is an option of the server"), "{text}");
+        let cli = read(&["list", "--state", "elsewhere"]).expect("parses");
+        assert_eq!(cli.global.state, PathBuf::from("elsewhere"));
+    }
+}

@@ -1,0 +1,395 @@
+//! Live progress on stderr: a bar per sweep on a terminal, a line every ten seconds elsewhere; and
+//! the table of each sweep that completes. It shows the driver's picture and decides nothing but
+//! when everything that was asked for is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::ids::SweepName;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use scheduler::Overview;
+use scheduler::overview::{SweepOverview, SweepState};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::{Driven, Health, Inbox};
+
+/// How often a line is written where stderr is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The bars; also the way for logs past them.
+#[derive(Clone, Debug)]
+pub struct Bars {
+    bars: MultiProgress,
+    terminal: bool,
+}
+
+impl Bars {
+    /// On stderr, where that is a terminal.
+    pub fn new() -> Bars {
+        Bars { bars: MultiProgress::new(), terminal: io::stderr().is_terminal() }
+    }
+
+    /// A writer to stderr that never tears a bar.
+    pub fn writer(&self) -> StderrWriter {
+        StderrWriter(self.bars.clone())
+    }
+}
+
+impl Default for Bars {
+    fn default() -> Bars {
+        Bars::new()
+    }
+}
+
+/// Writes to stderr with the bars out of the way.
+#[derive(Clone, Debug)]
+pub struct StderrWriter(MultiProgress);
+
+impl Write for StderrWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes the text of a sweep's table; blocks.
+pub type Tables = Arc<dyn Fn(&SweepName) -> Result<String, String> + Send + Sync>;
+
+/// What progress is made of.
+pub struct Progress {
+    /// Where it is shown.
+    pub bars: Bars,
+    /// What is shown.
+    pub driven: Driven,
+    /// For waiting until what is shown is stored.
+    pub inbox: Inbox,
+    /// The tables of completed sweeps.
+    pub tables: Tables,
+    /// Where the tables go.
+    pub output: Box<dyn Write + Send>,
+    /// The sweeps that this run was given.
+    pub given: Vec<SweepName>,
+    /// Ends when all of them are done.
+    pub until_done: bool,
+}
+
+/// The sweeps that were given are done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AllDone {
+    /// Trials of theirs that failed.
+    pub failed: u64,
+}
+
+impl Progress {
+    /// Shows progress until `end`, or until every sweep given is done where that is asked.
+    pub async fn run(mut self, end: CancellationToken) -> Option<AllDone> {
+        let mut shown = Shown::default();
+        let mut line = tokio::time::interval_at(Instant::now() + LINE_EVERY, LINE_EVERY);
+        line.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let overview = Arc::clone(&self.driven.overview.borrow_and_update());
+            if *self.driven.applied.borrow_and_update() {
+                self.announce(&overview, &mut shown).await;
+                let done = all_done(&overview, &self.given, &shown);
+                if self.until_done && done.is_some() {
+                    shown.clear();
+                    return done;
+                }
+            }
+            let trouble = trouble(&self.driven.health.borrow_and_update());
+            if self.bars.terminal {
+                shown.draw(&self.bars.bars, &overview, trouble.as_deref());
+            }
+            tokio::select! {
+                () = self.changed() => {}
+                _ = line.tick() => self.write_lines(&overview, trouble.as_deref()),
+                () = end.cancelled() => {
+                    shown.clear();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Waits for news. After the driver's end there are none.
+    async fn changed(&mut self) {
+        let changed = tokio::select! {
+            changed = self.driven.overview.changed() => changed,
+            changed = self.driven.applied.changed() => changed,
+            changed = self.driven.health.changed() => changed,
+        };
+        if changed.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn write_lines(&self, overview: &Overview, trouble: Option<&str>) {
+        if self.bars.terminal {
+            return;
+        }
+        for sweep in overview.sweeps.iter().filter(|sweep| !over(sweep)) {
+            self.write_line(&line(sweep, trouble));
+        }
+    }
+
+    fn write_line(&self, line: &str) {
+        // A closed stderr is no reason to stop training.
+        drop(self.bars.writer().write_all(format!("{line}\n").as_bytes()));
+    }
+
+    /// Prints the table of every sweep that is over since the last time, once what it shows is
+    /// stored.
+    async fn announce(&mut self, overview: &Overview, shown: &mut Shown) {
+        for sweep in &overview.sweeps {
+            let known = shown.over.contains(&sweep.name);
+            if !over(sweep) {
+                shown.over.remove(&sweep.name);
+                shown.begun.insert(sweep.name.clone());
+                continue;
+            }
+            let wanted = shown.begun.contains(&sweep.name) || self.given.contains(&sweep.name);
+            if known || !wanted || self.inbox.flush().await.is_err() {
+                continue;
+            }
+            shown.over.insert(sweep.name.clone());
+            shown.finish(&sweep.name);
+            self.write_line(&line(sweep, None));
+            let (tables, name) = (Arc::clone(&self.tables), sweep.name.clone());
+            let table = tokio::task::spawn_blocking(move || tables(&name)).await;
+            match table.unwrap_or_else(|panic| Err(panic.to_string())) {
+                Ok(table) => self.print(&table),
+                Err(error) => tracing::error!(sweep = %sweep.name, "no table: {error}"),
+            }
+        }
+    }
+
+    fn print(&mut self, table: &str) {
+        let output = &mut self.output;
+        let written = self.bars.bars.suspend(|| {
+            output.write_all(table.as_bytes())?;
+            output.flush()
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, "the table cannot be written to the standard output");
+        }
+    }
+}
+
+/// What is on the screen.
+#[derive(Default)]
+struct Shown {
+    bars: BTreeMap<SweepName, ProgressBar>,
+    /// Sweeps that were seen with work left.
+    begun: BTreeSet<SweepName>,
+    /// Sweeps whose end was shown.
+    over: BTreeSet<SweepName>,
+}
+
+impl Shown {
+    fn draw(&mut self, bars: &MultiProgress, overview: &Overview, trouble: Option<&str>) {
+        for sweep in overview.sweeps.iter().filter(|sweep| !self.over.contains(&sweep.name)) {
+            if over(sweep) && !self.begun.contains(&sweep.name) {
+                continue;
+            }
+            let bar = self.bars.entry(sweep.name.clone()).or_insert_with(|| {
+                let style =
+                    ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} {wide_msg}");
+                let style = style.expect("the template is well formed").progress_chars("=> ");
+                bars.add(ProgressBar::new(0).with_style(style))
+            });
+            bar.set_prefix(sweep.name.to_string());
+            bar.set_length(sweep.counts.wanted());
+            bar.set_position(sweep.counts.ended());
+            bar.set_message(details(sweep, trouble));
+        }
+    }
+
+    fn finish(&mut self, sweep: &SweepName) {
+        if let Some(bar) = self.bars.remove(sweep) {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        for bar in self.bars.values() {
+            bar.finish_and_clear();
+        }
+        self.bars.clear();
+    }
+}
+
+/// Whether nothing more will run: all done, or the budget used up and the last trial back.
+fn over(sweep: &SweepOverview) -> bool {
+    match &sweep.state {
+        SweepState::Completed => true,
+        SweepState::Stopped { .. } => sweep.counts.running == 0,
+        SweepState::Running | SweepState::Waiting { .. } => false,
+    }
+}
+
+/// Every sweep given is over and was announced.
+fn all_done(overview: &Overview, given: &[SweepName], shown: &Shown) -> Option<AllDone> {
+    let mut failed = 0;
+    for name in given {
+        let sweep = overview.sweeps.iter().find(|sweep| sweep.name == *name)?;
+        if !shown.over.contains(name) {
+            return None;
+        }
+        failed += sweep.counts.failed;
+    }
+    Some(AllDone { failed })
+}
+
+fn trouble(health: &Health) -> Option<String> {
+    match health {
+        Health::Serving => None,
+        Health::Closing => Some("stopping".into()),
+        Health::StoreFailed { reason } => Some(format!("the store failed: {reason}")),
+    }
+}
+
+/// Where a sweep stands, in one line.
+fn line(sweep: &SweepOverview, trouble: Option<&str>) -> String {
+    let counts = &sweep.counts;
+    let details = details(sweep, trouble);
+    format!("{}: {}/{} done, {details}", sweep.name, counts.ended(), counts.wanted())
+}
+
+fn details(sweep: &SweepOverview, trouble: Option<&str>) -> String {
+    let counts = &sweep.counts;
+    let mut text = format!(
+        "{} running, {} failed, {} diverged",
+        counts.running, counts.failed, counts.diverged
+    );
+    if let Some((trial, error)) = sweep.best {
+        write!(text, ", best {:.2}% ({trial})", error * 100.0).expect("a string takes text");
+    }
+    if counts.running > 0 && sweep.examples_per_second > 0.0 {
+        let speed = sweep.examples_per_second;
+        write!(text, ", {speed:.0} examples/s").expect("a string takes text");
+    }
+    if let Some(seconds) = sweep.eta_seconds {
+        write!(text, ", ETA {}", duration(seconds)).expect("a string takes text");
+    }
+    let state = match &sweep.state {
+        SweepState::Running | SweepState::Completed => None,
+        SweepState::Stopped { reason } | SweepState::Waiting { reason } => Some(reason.as_str()),
+    };
+    if let Some(reason) = trouble.or(state) {
+        write!(text, " - {reason}").expect("a string takes text");
+    }
+    text
+}
+
+/// Two units at most: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+fn duration(seconds: f64) -> String {
+    // A century and more is of no use to anybody.
+    let seconds = Duration::try_from_secs_f64(seconds.min(1e10)).unwrap_or_default().as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::config::{Data, Model};
+    use common::ids::TrialId;
+    use scheduler::overview::Counts;
+
+    use super::*;
+
+    fn sweep(state: SweepState, counts: Counts) -> SweepOverview {
+        SweepOverview {
+            name: "depth".parse().expect("a name"),
+            model: Model::Mlp,
+            data: Data::Strokes,
+            counts,
+            configs: 1,
+            configs_done: 0,
+            best: Some((TrialId(0xff), 0.0231)),
+            epochs_total: 0,
+            examples_total: 0,
+            examples_per_second: 1234.4,
+            eta_seconds: Some(200.0),
+            active: Vec::new(),
+            active_truncated: false,
+            state,
+        }
+    }
+
+    #[test]
+    fn a_line_has_everything_that_an_operator_asks() {
+        let counts = Counts {
+            pending: 5,
+            running: 2,
+            completed: 3,
+            diverged: 1,
+            failed: 1,
+            ..Counts::default()
+        };
+        let running = sweep(SweepState::Running, counts);
+        assert_eq!(
+            line(&running, None),
+            "depth: 5/12 done, 2 running, 1 failed, 1 diverged, best 2.31% (00000000000000ff), \
+             1234 examples/s, ETA 3 min 20 s"
+        );
+        let waiting = sweep(SweepState::Waiting { reason: "no worker".into() }, counts);
+        assert!(line(&waiting, None).ends_with(" - no worker"));
+        assert!(
+            line(&waiting, Some("the store failed: full")).ends_with(" - the store failed: full")
+        );
+    }
+
+    #[test]
+    fn a_stopped_sweep_is_over_when_its_last_trial_is_back() {
+        let stopped = |running| {
+            let counts = Counts { running, pending: 4, ..Counts::default() };
+            over(&sweep(SweepState::Stopped { reason: "budget".into() }, counts))
+        };
+        assert!(!stopped(1));
+        assert!(stopped(0));
+        assert!(over(&sweep(SweepState::Completed, Counts::default())));
+        assert!(!over(&sweep(SweepState::Running, Counts::default())));
+    }
+
+    #[test]
+    fn all_is_done_when_every_sweep_given_is_over() {
+        let counts = Counts { completed: 2, failed: 1, ..Counts::default() };
+        let overview =
+            Overview { sweeps: vec![sweep(SweepState::Completed, counts)], ..Overview::default() };
+        let name = overview.sweeps[0].name.clone();
+        let given = [name.clone()];
+        let mut shown = Shown::default();
+        assert_eq!(all_done(&overview, &given, &shown), None, "its table is not printed yet");
+        shown.over.insert(name);
+        assert_eq!(all_done(&overview, &given, &shown), Some(AllDone { failed: 1 }));
+        let more = [given[0].clone(), "other".parse().expect("a name")];
+        assert_eq!(all_done(&overview, &more, &shown), None);
+    }
+
+    #[test]
+    fn durations_are_read_at_a_glance() {
+        let cases = [
+            (0.4, "0 s"),
+            (59.0, "59 s"),
+            (200.0, "3 min 20 s"),
+            (7_500.0, "2 h 5 min"),
+            (273_600.0, "3 d 4 h"),
+            (-1.0, "0 s"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(duration(seconds), expected, "{seconds}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Sweeps at a glance: counts by state, the best trial, the newest failures.
+
+use std::collections::HashMap;
+
+use common::ids::TrialId;
+use common::wire;
+use rusqlite::{Connection, Row};
+
+use super::{QueryError, Session};
+use crate::store::text;
+
+/// Failures that a sweep's answer has.
+const FAILURES_MAX: u32 = 5;
+/// A failure's reason is cut here: the trial's own answer has all of it.
+const REASON_CHARS_MAX: usize = 300;
+
+impl Session {
+    pub(super) fn sweeps(&self) -> Result<Vec<wire::Sweep>, QueryError> {
+        let snapshot = self.snapshot()?;
+        let wrong = self.wrong("the sweeps");
+        let names = self.names().map_err(wrong)?;
+        let mut sweeps = Vec::with_capacity(names.len());
+        for name in names {
+            sweeps.push(overview(&snapshot, &name).map_err(wrong)?);
+        }
+        Ok(sweeps)
+    }
+
+    pub(super) fn sweep(&self, name: &str) -> Result<wire::Sweep, QueryError> {
+        let snapshot = self.snapshot()?;
+        let known = self.known(name)?;
+        let wrong = self.wrong("the sweeps");
+        let mut sweep = overview(&snapshot, name).map_err(wrong)?;
+        sweep.failures = failures(&snapshot, known.id).map_err(wrong)?;
+        Ok(sweep)
+    }
+}
+
+/// What one pass over the members gathers.
+#[derive(Default)]
+struct Tally {
+    trials: wire::TrialCounts,
+    epochs: u64,
+    best: Option<(f64, TrialId)>,
+    /// By config: it has a member without outcome.
+    configs: HashMap<i64, bool>,
+}
+
+impl Tally {
+    fn add(&mut self, connection: &Connection, row: &Row<'_>) -> rusqlite::Result<()> {
+        let trial: i64 = row.get(0)?;
+        if row.get(3)? {
+            self.trials.removed += 1;
+            return Ok(());
+        }
+        let state = row.get_ref(2)?.as_str()?;
+        let count = match state {
+            "pending" => &mut self.trials.pending,
+            "running" => &mut self.trials.running,
+            "completed" => &mut self.trials.completed,
+            "diverged" => &mut self.trials.diverged,
+            "failed" => &mut self.trials.failed,
+            _ => &mut self.trials.cancelled,
+        };
+        *count += 1;
+        let is_open = text::kind(state).is_none();
+        *self.configs.entry(row.get(1)?).or_default() |= is_open;
+        let attempts: u32 = row.get(4)?;
+        self.epochs += match row.get::<_, Option<u32>>(5)? {
+            Some(epochs) => epochs.into(),
+            None if attempts == 0 => 0,
+            None => epochs_so_far(connection, trial)?.into(),
+        };
+        let val_error: Option<f64> = row.get(6)?;
+        if let Some(error) = val_error.filter(|error| state == "completed" && error.is_finite())
+            && self.best.is_none_or(|(least, _)| error < least)
+        {
+            self.best = Some((error, TrialId(trial.cast_unsigned())));
+        }
+        Ok(())
+    }
+}
+
+fn overview(connection: &Connection, name: &str) -> rusqlite::Result<wire::Sweep> {
+    let mut header = connection.prepare_cached(
+        "SELECT model, data, created_unix_ms, completed_unix_ms, expanded, id FROM sweeps
+         WHERE name = ?",
+    )?;
+    let mut sweep = wire::Sweep { name: name.into(), ..wire::Sweep::default() };
+    let (expanded, id): (bool, i64) = header.query_row([name], |row| {
+        sweep.model = row.get(0)?;
+        sweep.data = row.get(1)?;
+        sweep.created_unix_ms = row.get::<_, i64>(2)?.cast_unsigned();
+        sweep.completed_unix_ms = row.get::<_, Option<i64>>(3)?.unwrap_or(0).cast_unsigned();
+        Ok((row.get(4)?, row.get(5)?))
+    })?;
+    let mut tally = Tally::default();
+    let mut members = connection.prepare_cached(
+        "SELECT t.id, t.config, t.state, m.removed, t.attempts, iif(o.attempt, o.epochs, NULL),
+            o.val_error
+         FROM members m JOIN trials t ON t.id = m.trial LEFT JOIN outcomes o ON o.trial = t.id
+         WHERE m.sweep = ?",
+    )?;
+    let mut rows = members.query([id])?;
+    while let Some(row) = rows.next()? {
+        tally.add(connection, row)?;
+    }
+    sweep.state = state(expanded, &tally.trials).into();
+    sweep.configs = tally.configs.len() as u64;
+    sweep.configs_done = tally.configs.values().filter(|is_open| !**is_open).count() as u64;
+    sweep.epochs = tally.epochs;
+    sweep.best_val_error = tally.best.map(|(error, _)| error);
+    sweep.best_trial = tally.best.map_or(String::new(), |(_, trial)| trial.to_string());
+    sweep.trials = Some(tally.trials);
+    Ok(sweep)
+}
+
+fn state(expanded: bool, trials: &wire::TrialCounts) -> &'static str {
+    if !expanded {
+        "expanding"
+    } else if trials.running > 0 {
+        "running"
+    } else if trials.pending > 0 {
+        "idle"
+    } else {
+        "completed"
+    }
+}
+
+/// Length of the history of a trial without outcome.
+pub(super) fn epochs_so_far(connection: &Connection, trial: i64) -> rusqlite::Result<u32> {
+    let mut statement = connection.prepare_cached(
+        "SELECT epoch FROM epochs WHERE trial = ? ORDER BY attempt DESC, epoch DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query([trial])?;
+    rows.next()?.map_or(Ok(0), |row| row.get(0))
+}
+
+fn failures(connection: &Connection, sweep: i64) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.trial, o.reason FROM outcomes o JOIN members m
+            ON m.sweep = ?1 AND m.trial = o.trial AND m.removed = 0
+         WHERE o.kind = 'failed' ORDER BY o.ended_unix_ms DESC, o.trial LIMIT ?2",
+    )?;
+    let mut found = Vec::new();
+    let mut rows = statement.query((sweep, FAILURES_MAX))?;
+    while let Some(row) = rows.next()? {
+        let trial = TrialId(row.get::<_, i64>(0)?.cast_unsigned());
+        let reason: String = row.get(1)?;
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        found.push(format!("{trial}: {reason}"));
+    }
+    Ok(found)
+}

@@ -1,0 +1,181 @@
+//! Tables of a sweep: by config (a metric over the seeds), by trial, by epoch. Sent in parts of
+//! bounded size; the first has the columns.
+
+mod configs;
+mod epochs;
+mod space;
+mod trials;
+
+use std::ops::ControlFlow;
+
+use common::config::{Param, Value};
+use common::spec::{self, TableSpec};
+use common::wire::{self, TableLevel, TablePart, TableRequest, TableRow, cell};
+use prost::Message;
+
+use super::{Known, Metric, QueryError, Session, error};
+use space::Survey;
+
+/// A part is sent when its rows reach this size, a fraction of the largest message.
+const PART_BYTES_MAX: usize = 256 << 10;
+/// Or this many rows, so that the first ones show early.
+const PART_ROWS_MAX: usize = 1_000;
+
+/// Takes parts; may block. `Break` ends the table early.
+pub type Sink<'s> = &'s mut dyn FnMut(TablePart) -> ControlFlow<()>;
+
+impl Session {
+    pub(super) fn table(&self, request: &TableRequest, sink: Sink) -> Result<(), QueryError> {
+        let sweep = self.known(&request.sweep)?;
+        let level = TableLevel::try_from(request.level)
+            .map_err(|_| QueryError::UnknownLevel { level: request.level })?;
+        match level {
+            TableLevel::Configs => self.table_of_configs(&sweep, request, sink),
+            TableLevel::Trials => {
+                refuse_fields(request, "trials")?;
+                self.table_of_trials(&sweep, request.removed, sink)
+            }
+            TableLevel::Epochs => {
+                refuse_fields(request, "epochs")?;
+                self.table_of_epochs(&sweep, request.removed, sink)
+            }
+        }
+    }
+
+    /// The table that the sweep's own file asks for.
+    fn default_table(&self, sweep: &Known) -> Result<TableSpec, QueryError> {
+        let yaml: String = self
+            .connection
+            .query_row("SELECT yaml FROM sweeps WHERE id = ?", [sweep.id], |row| row.get(0))
+            .map_err(self.wrong("the sweeps"))?;
+        // Its size was accepted when it was applied.
+        let options = spec::Options { trials_max: u64::MAX, ..spec::Options::default() };
+        let (sweep, _warnings) = spec::load(&yaml, &sweep.name, &options).map_err(|source| {
+            QueryError::SweepFile { sweep: sweep.name.clone(), source: Box::new(source) }
+        })?;
+        Ok(sweep.table)
+    }
+}
+
+fn refuse_fields(request: &TableRequest, level: &'static str) -> Result<(), QueryError> {
+    let given = [
+        ("--rows", !request.rows.is_empty()),
+        ("--columns", !request.columns.is_empty()),
+        ("--metric", !request.metric.is_empty()),
+        ("--pool", !request.pool.is_empty()),
+        ("--best-by", !request.best_by.is_empty()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((field, _)) => Err(QueryError::FieldOfConfigs { field, level }),
+        None => Ok(()),
+    }
+}
+
+/// The metric of this name.
+fn metric(field: &'static str, name: &str, accepted: &[Metric]) -> Result<Metric, QueryError> {
+    if let Some(metric) = accepted.iter().find(|metric| metric.name() == name) {
+        return Ok(*metric);
+    }
+    let accepted: Vec<&'static str> = accepted.iter().map(|metric| metric.name()).collect();
+    let suggestion = error::suggest(name, accepted.iter().copied());
+    Err(QueryError::UnknownMetric { field, name: shortened(name), accepted, suggestion })
+}
+
+/// The parameters of these names, each once.
+fn params(
+    field: &'static str,
+    names: &[String],
+    survey: &Survey,
+) -> Result<Vec<Param>, QueryError> {
+    let mut params = Vec::new();
+    for name in names {
+        let known = Param::from_name(name).filter(|param| survey.has(*param));
+        let Some(param) = known else {
+            let (varying, constant) = (survey.varying.clone(), survey.constant());
+            let known = varying.iter().chain(&constant).map(|param| param.name());
+            let suggestion = error::suggest(name, known);
+            let name = shortened(name);
+            return Err(QueryError::UnknownParam { field, name, varying, constant, suggestion });
+        };
+        if !params.contains(&param) {
+            params.push(param);
+        }
+    }
+    Ok(params)
+}
+
+/// Text from outside, short enough for a message.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// A parameter's value as a cell; empty where it has no effect.
+fn param_cell(value: Option<Value>) -> wire::Cell {
+    match value {
+        None => text_cell(""),
+        Some(Value::Int(value)) => wire::Cell { value: Some(cell::Value::Integer(value)) },
+        Some(Value::Float(value)) => number_cell(Some(value)),
+        Some(value @ (Value::Null | Value::Bool(_) | Value::Word(_))) => {
+            text_cell(value.to_string())
+        }
+    }
+}
+
+fn text_cell(text: impl Into<String>) -> wire::Cell {
+    wire::Cell { value: Some(cell::Value::Text(text.into())) }
+}
+
+/// A number; empty where there is none or it is not finite.
+fn number_cell(number: Option<f64>) -> wire::Cell {
+    match number.filter(|number| number.is_finite()) {
+        Some(number) => wire::Cell { value: Some(cell::Value::Number(number)) },
+        None => text_cell(""),
+    }
+}
+
+fn integer_cell(integer: impl Into<i64>) -> wire::Cell {
+    wire::Cell { value: Some(cell::Value::Integer(integer.into())) }
+}
+
+fn column(name: impl Into<String>) -> wire::TableColumn {
+    wire::TableColumn { name: name.into(), key: std::collections::HashMap::new() }
+}
+
+/// Gathers rows and sends them in parts. The first part goes out even where it has no row.
+struct Parts<'s> {
+    sink: Sink<'s>,
+    part: TablePart,
+    bytes: usize,
+}
+
+impl<'s> Parts<'s> {
+    fn new(columns: Vec<wire::TableColumn>, metric: &str, sink: Sink<'s>) -> Parts<'s> {
+        let part = TablePart { columns, metric: metric.into(), rows: Vec::new() };
+        Parts { bytes: part.encoded_len(), sink, part }
+    }
+
+    fn row(&mut self, cells: Vec<wire::Cell>) -> ControlFlow<()> {
+        let row = TableRow { cells };
+        let bytes = row.encoded_len();
+        let is_full = self.part.rows.len() >= PART_ROWS_MAX || self.bytes + bytes > PART_BYTES_MAX;
+        if is_full && !self.part.rows.is_empty() {
+            self.send()?;
+        }
+        self.bytes += bytes;
+        self.part.rows.push(row);
+        ControlFlow::Continue(())
+    }
+
+    fn send(&mut self) -> ControlFlow<()> {
+        self.bytes = 0;
+        (self.sink)(std::mem::take(&mut self.part))
+    }
+
+    /// Sends what is left.
+    fn finish(mut self) {
+        if !self.part.columns.is_empty() || !self.part.rows.is_empty() {
+            // The table ends here, whether the reader wants more or not.
+            let _ended = self.send();
+        }
+    }
+}

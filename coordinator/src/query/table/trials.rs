@@ -1,0 +1,170 @@
+//! The table by trial, in the order of expansion.
+
+use common::config::Param;
+use common::ids::TrialId;
+use common::wire;
+use rusqlite::Row;
+
+use super::space::Points;
+use super::{Parts, Sink, column, integer_cell, number_cell, param_cell, text_cell};
+use crate::query::sweeps::epochs_so_far;
+use crate::query::{Known, Metric, QueryError, Session};
+
+/// Trials that are read at a time.
+const PAGE_TRIALS: u32 = 500;
+
+/// A member of a sweep.
+pub struct Member {
+    /// Place in the order of expansion.
+    place: i64,
+    /// Its id as stored.
+    pub trial: i64,
+    config: i64,
+    seed: u64,
+    attempts: u32,
+    state: String,
+    is_removed: bool,
+    /// By `Metric::ALL`.
+    metrics: [Option<f64>; Metric::ALL.len()],
+}
+
+/// What every row of a table of trials or epochs begins with.
+pub struct Identity<'r> {
+    reader: &'r Session,
+    sweep: &'r Known,
+    removed: bool,
+    params: Vec<Param>,
+    points: Points,
+}
+
+impl<'r> Identity<'r> {
+    /// Looks at the sweep's configs.
+    pub fn new(
+        reader: &'r Session,
+        sweep: &'r Known,
+        removed: bool,
+    ) -> Result<Identity<'r>, QueryError> {
+        let _snapshot = reader.snapshot()?;
+        let params = reader.survey(sweep, removed)?.varying;
+        let points = reader.points(sweep, removed, &params)?;
+        Ok(Identity { reader, sweep, removed, params, points })
+    }
+
+    /// Trial, the parameters that vary, seed; with removed trials, whether it is.
+    pub fn columns(&self) -> Vec<wire::TableColumn> {
+        let mut columns = vec![column("trial")];
+        columns.extend(self.params.iter().map(|param| column(param.name())));
+        columns.push(column("seed"));
+        if self.removed {
+            columns.push(column("removed"));
+        }
+        columns
+    }
+
+    /// The cells of `columns`.
+    pub fn cells(&mut self, member: &Member) -> Result<Vec<wire::Cell>, QueryError> {
+        let mut cells = vec![text_cell(TrialId(member.trial.cast_unsigned()).to_string())];
+        if !self.points.contains_key(&member.config) {
+            // Added to the sweep since the table began.
+            let point = self.reader.point(self.sweep, member.config, &self.params)?;
+            self.points.insert(member.config, point);
+        }
+        cells.extend(self.points[&member.config].iter().map(|setting| param_cell(*setting)));
+        cells.push(match i64::try_from(member.seed) {
+            Ok(seed) => integer_cell(seed),
+            Err(_) => text_cell(member.seed.to_string()),
+        });
+        if self.removed {
+            cells.push(text_cell(if member.is_removed { "yes" } else { "no" }));
+        }
+        Ok(cells)
+    }
+
+    /// The members after `last`, a page of them.
+    pub fn page(&self, last: Option<&Member>) -> Result<Vec<Member>, QueryError> {
+        let after = last.map_or((-1, i64::MIN), |member| (member.place, member.trial));
+        let snapshot = self.reader.snapshot()?;
+        let metrics = Metric::ALL.map(|metric| format!("o.{}", metric.name())).join(", ");
+        let sql = format!(
+            "SELECT m.place, m.trial, t.config, t.seed, t.attempts, t.state, m.removed, {metrics}
+             FROM members m JOIN trials t ON t.id = m.trial LEFT JOIN outcomes o ON o.trial = t.id
+             WHERE m.sweep = ?1 AND (m.place, m.trial) > (?2, ?3) AND (?4 OR m.removed = 0)
+             ORDER BY m.place, m.trial LIMIT ?5"
+        );
+        let wrong = self.reader.wrong("the trials");
+        let mut statement = snapshot.prepare_cached(&sql).map_err(wrong)?;
+        let mut rows = statement
+            .query((self.sweep.id, after.0, after.1, self.removed, PAGE_TRIALS))
+            .map_err(wrong)?;
+        let mut page = Vec::new();
+        while let Some(row) = rows.next().map_err(wrong)? {
+            let mut member = member(row).map_err(wrong)?;
+            let epochs = Metric::ALL.iter().position(|metric| *metric == Metric::Epochs);
+            let epochs = &mut member.metrics[epochs.expect("one of all")];
+            if epochs.is_none_or(|epochs| epochs == 0.0) && member.attempts > 0 {
+                *epochs = Some(epochs_so_far(&snapshot, member.trial).map_err(wrong)?.into());
+            }
+            page.push(member);
+        }
+        Ok(page)
+    }
+}
+
+fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
+    let mut metrics = [None; Metric::ALL.len()];
+    for (at, metric) in metrics.iter_mut().enumerate() {
+        *metric = row.get(7 + at)?;
+    }
+    Ok(Member {
+        place: row.get(0)?,
+        trial: row.get(1)?,
+        config: row.get(2)?,
+        seed: row.get::<_, i64>(3)?.cast_unsigned(),
+        attempts: row.get(4)?,
+        state: row.get(5)?,
+        is_removed: row.get(6)?,
+        metrics,
+    })
+}
+
+impl Session {
+    pub(super) fn table_of_trials(
+        &self,
+        sweep: &Known,
+        removed: bool,
+        sink: Sink,
+    ) -> Result<(), QueryError> {
+        let mut identity = Identity::new(self, sweep, removed)?;
+        let mut columns = identity.columns();
+        columns.push(column("state"));
+        columns.extend(Metric::ALL.map(|metric| column(metric.name())));
+        columns.push(column("attempts"));
+        let mut parts = Parts::new(columns, "", sink);
+        let mut page = identity.page(None)?;
+        while let Some(last) = page.last() {
+            let next = identity.page(Some(last))?;
+            for member in &page {
+                let mut cells = identity.cells(member)?;
+                cells.push(text_cell(member.state.as_str()));
+                for (metric, value) in Metric::ALL.into_iter().zip(member.metrics) {
+                    cells.push(metric_cell(metric, value));
+                }
+                cells.push(integer_cell(member.attempts));
+                if parts.row(cells).is_break() {
+                    return Ok(());
+                }
+            }
+            page = next;
+        }
+        parts.finish();
+        Ok(())
+    }
+}
+
+fn metric_cell(metric: Metric, value: Option<f64>) -> wire::Cell {
+    match value {
+        #[expect(clippy::cast_possible_truncation, reason = "counts of at most 32 bits")]
+        Some(count) if metric.is_count() => integer_cell(count as i64),
+        Some(_) | None => number_cell(value),
+    }
+}

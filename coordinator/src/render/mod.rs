@@ -1,0 +1,25 @@
+//! Answers as text, csv and json: the same for the client's commands and the server's last word.
+//!
+//! Errors are fractions in csv and json and percent in text. Text is plain unless a `Style` for a
+//! terminal says otherwise. Nothing here asks for anything: wire types come in, bytes go out.
+
+mod columns;
+mod grid;
+mod number;
+mod style;
+mod table;
+mod table_csv;
+mod table_json;
+mod table_text;
+mod view;
+mod view_json;
+mod view_trial;
+
+#[cfg(test)]
+mod tests;
+
+pub use style::{Style, printable};
+pub use table::{Format, TableWriter, sweep_table};
+pub use view::{sweep, sweeps, workers};
+pub use view_json::{log_json, sweep_json, sweeps_json, trial_json, workers_json};
+pub use view_trial::trial;

@@ -1,0 +1,1 @@
+//! Rendering of handmade answers, as whole texts.

@@ -1,0 +1,162 @@
+//! Sweeps and workers for reading.
+
+use std::io::{self, Write};
+
+use common::wire::{Sweep, TrialCounts, Worker};
+
+use super::grid::{self, GridColumn};
+use super::number::{Unit, duration, duration_ms, utc};
+use super::style::Style;
+use super::table::counts_in_words;
+
+/// Names and values, one per line; empty values are left out.
+pub(super) fn facts(facts: &[(&str, String)], out: &mut dyn Write) -> io::Result<()> {
+    let shown = || facts.iter().filter(|(_, value)| !value.is_empty());
+    let width = shown().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in shown() {
+        writeln!(out, "{name:<width$}  {}", grid::cell(value))?;
+    }
+    Ok(())
+}
+
+fn count_of(counts: &TrialCounts) -> u64 {
+    let TrialCounts { pending, running, completed, diverged, failed, cancelled, removed: _ } =
+        counts;
+    pending + running + completed + diverged + failed + cancelled
+}
+
+fn percent(fraction: Option<f64>) -> String {
+    fraction.map_or("-".into(), |fraction| Unit::Percent.value(fraction))
+}
+
+/// Every sweep, one per line.
+pub fn sweeps(sweeps: &[Sweep], style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if sweeps.is_empty() {
+        return writeln!(out, "no sweeps; `coordinator --sweep FILE` applies one");
+    }
+    let columns = [
+        GridColumn::new("sweep").key(),
+        GridColumn::new("trials").right(),
+        GridColumn::new("pending").right(),
+        GridColumn::new("running").right(),
+        GridColumn::new("completed").right(),
+        GridColumn::new("diverged").right(),
+        GridColumn::new("failed").right(),
+        GridColumn::new("best val_error %").right(),
+        GridColumn::new("state"),
+    ];
+    let mut rows = Vec::with_capacity(sweeps.len());
+    for sweep in sweeps {
+        let counts = sweep.trials.unwrap_or_default();
+        rows.push(vec![
+            grid::cell(&sweep.name),
+            count_of(&counts).to_string(),
+            counts.pending.to_string(),
+            counts.running.to_string(),
+            counts.completed.to_string(),
+            counts.diverged.to_string(),
+            counts.failed.to_string(),
+            percent(sweep.best_val_error),
+            grid::cell(&sweep.state),
+        ]);
+    }
+    grid::write(&columns, &rows, style, out)
+}
+
+/// One sweep: where it stands, its best trial, its newest failures.
+pub fn sweep(sweep: &Sweep, out: &mut dyn Write) -> io::Result<()> {
+    let counts = sweep.trials.unwrap_or_default();
+    let best = match sweep.best_val_error {
+        Some(error) => format!("val_error {} %, trial {}", percent(Some(error)), sweep.best_trial),
+        None => String::new(),
+    };
+    let at = |unix_ms: u64| if unix_ms == 0 { String::new() } else { utc(unix_ms) + " UTC" };
+    let completed = match sweep.completed_unix_ms {
+        0 => String::new(),
+        ms => {
+            let took = duration_ms(ms.saturating_sub(sweep.created_unix_ms));
+            format!("{}, {took} later", at(ms))
+        }
+    };
+    let lines = [
+        ("sweep", sweep.name.clone()),
+        ("model", sweep.model.clone()),
+        ("data", sweep.data.clone()),
+        ("state", sweep.state.clone()),
+        ("trials", format!("{}: {}", count_of(&counts), counts_in_words(&counts))),
+        ("configs", format!("{} of {} done", sweep.configs_done, sweep.configs)),
+        ("epochs", sweep.epochs.to_string()),
+        ("best", best),
+        (
+            "time left",
+            sweep.eta_seconds.map_or(String::new(), |eta| format!("about {}", duration(eta))),
+        ),
+        ("created", at(sweep.created_unix_ms)),
+        ("completed", completed),
+    ];
+    facts(&lines, out)?;
+    if !sweep.failures.is_empty() {
+        writeln!(out, "\nnewest failures (`trial {} TRIAL` has more)", sweep.name)?;
+        for failure in &sweep.failures {
+            writeln!(out, "  {}", grid::cell(failure))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every worker, one per line; `now_unix_ms` is for how long ago each was seen.
+pub fn workers(
+    workers: &[Worker],
+    now_unix_ms: u64,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if workers.is_empty() {
+        return writeln!(out, "no workers; `worker --coordinator URL` starts one");
+    }
+    let columns = [
+        GridColumn::new("worker").key(),
+        GridColumn::new("host"),
+        GridColumn::new("state"),
+        GridColumn::new("devices"),
+        GridColumn::new("busy slots").right(),
+        GridColumn::new("trials").right(),
+        GridColumn::new("seen"),
+        GridColumn::new("program"),
+        GridColumn::new("libtorch"),
+        GridColumn::new("why it gets no cohort"),
+    ];
+    let mut rows = Vec::with_capacity(workers.len());
+    for worker in workers {
+        let busy = worker.slots.iter().filter(|slot| slot.state == "busy");
+        let trials: u32 = busy.clone().map(|slot| slot.attempts).sum();
+        let seen = match worker.last_seen_unix_ms {
+            0 => "-".into(),
+            ms => duration_ms(now_unix_ms.saturating_sub(ms)) + " ago",
+        };
+        rows.push(vec![
+            grid::cell(&worker.worker),
+            grid::cell(&worker.host),
+            grid::cell(&worker.state),
+            grid::cell(&devices(worker)),
+            format!("{} of {}", busy.count(), worker.slots.len()),
+            trials.to_string(),
+            seen,
+            grid::cell(&worker.program_version),
+            grid::cell(&worker.libtorch_version),
+            grid::cell(&worker.reason),
+        ]);
+    }
+    grid::write(&columns, &rows, style, out)
+}
+
+/// Each device once, `cpu, cuda:0`.
+fn devices(worker: &Worker) -> String {
+    let mut devices: Vec<&str> = Vec::new();
+    for slot in &worker.slots {
+        if !devices.contains(&slot.device.as_str()) {
+            devices.push(&slot.device);
+        }
+    }
+    devices.join(", ")
+}

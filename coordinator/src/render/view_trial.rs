@@ -1,0 +1,180 @@
+//! One trial for reading.
+
+use std::io::{self, Write};
+
+use common::wire::{Attempt, AttemptOutcome, EpochReport, OutcomeKind, Trial};
+
+use super::grid::{self, GridColumn};
+use super::number::{Unit, duration, duration_ms, shortest, utc};
+use super::style::Style;
+use super::view::facts;
+
+/// Parameters, state, attempts, outcome with its provenance, and the history.
+pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = vec![
+        ("trial", trial.id.clone()),
+        ("sweeps", trial.sweeps.join(", ")),
+        ("state", trial.state.clone()),
+        ("why", trial.pending_reason.clone()),
+        ("model", trial.model.clone()),
+        ("data", trial.data.clone()),
+        ("seed", trial.seed.to_string()),
+        ("parameters", params(&trial.params)),
+    ];
+    if let Some(outcome) = &trial.outcome {
+        lines.extend(outcome_lines(outcome));
+    }
+    facts(&lines, out)?;
+    if !trial.attempts.is_empty() {
+        writeln!(out, "\nattempts")?;
+        attempts(&trial.attempts, style, out)?;
+    }
+    if !trial.epochs.is_empty() {
+        let first = trial.epochs.first().map_or(1, |epoch| epoch.epoch);
+        let note = match first {
+            0 | 1 => String::new(),
+            _ => format!(" from {first} on (`table SWEEP --epochs` has all)"),
+        };
+        writeln!(out, "\nepochs{note}")?;
+        epochs(&trial.epochs, style, out)?;
+    }
+    Ok(())
+}
+
+/// `depth 2, tau 5` of a JSON object; as it is where it is none.
+fn params(json: &str) -> String {
+    let Ok(serde_json::Value::Object(object)) = serde_json::from_str(json) else {
+        return json.to_owned();
+    };
+    let mut params = Vec::with_capacity(object.len());
+    for (name, value) in &object {
+        let value = match value {
+            serde_json::Value::String(word) => word.clone(),
+            other => other.to_string(),
+        };
+        params.push(format!("{name} {value}"));
+    }
+    params.join(", ")
+}
+
+fn outcome_lines(outcome: &AttemptOutcome) -> Vec<(&'static str, String)> {
+    let attempt = outcome.attempt.as_ref();
+    let of_attempt = attempt.map_or(String::new(), |id| format!(" in attempt {}", id.attempt));
+    let percent = |value: Option<f64>| {
+        value.map_or(String::new(), |value| format!("{} %", Unit::Percent.value(value)))
+    };
+    let loss = |value: Option<f64>| value.map_or(String::new(), |value| Unit::Loss.value(value));
+    let mut lines = vec![
+        ("outcome", format!("{}{of_attempt}", kind(outcome.kind()))),
+        ("reason", outcome.reason.clone()),
+        ("test_error", percent(outcome.test_error)),
+        ("val_error", percent(outcome.val_error)),
+        ("best_epoch", outcome.best_epoch.map_or(String::new(), |epoch| epoch.to_string())),
+        ("test_loss", loss(outcome.test_loss)),
+        ("val_loss", loss(outcome.val_loss)),
+        ("train_loss", loss(outcome.train_loss)),
+        ("epochs", outcome.epochs.to_string()),
+        (
+            "seconds",
+            format!("{} ({})", Unit::Seconds.value(outcome.seconds), duration(outcome.seconds)),
+        ),
+    ];
+    if let Some(from) = &outcome.provenance {
+        let threads = match from.threads {
+            0 => String::new(),
+            1 => ", 1 thread".into(),
+            threads => format!(", {threads} threads"),
+        };
+        lines.extend([
+            ("device", format!("{}{threads}, {}", from.device, from.precision)),
+            ("cohort size", from.cohort_size.to_string()),
+            ("program", format!("{}, libtorch {}", from.program_version, from.libtorch_version)),
+            ("data digest", from.data_digest.clone()),
+        ]);
+    }
+    lines
+}
+
+/// How a trial ended, in the word of tables and states.
+pub(super) fn kind(kind: OutcomeKind) -> &'static str {
+    match kind {
+        OutcomeKind::Unspecified => "unknown",
+        OutcomeKind::Completed => "completed",
+        OutcomeKind::Diverged => "diverged",
+        OutcomeKind::Failed => "failed",
+        OutcomeKind::Cancelled => "cancelled",
+    }
+}
+
+fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let columns = [
+        GridColumn::new("attempt").right().key(),
+        GridColumn::new("worker"),
+        GridColumn::new("cohort").right(),
+        GridColumn::new("size").right(),
+        GridColumn::new("started (UTC)"),
+        GridColumn::new("took").right(),
+        GridColumn::new("epochs"),
+        GridColumn::new("state"),
+        GridColumn::new("message"),
+    ];
+    let mut rows = Vec::with_capacity(attempts.len());
+    for attempt in attempts {
+        let (start, end) = (attempt.started_unix_ms, attempt.ended_unix_ms);
+        let epochs = match (attempt.first_epoch, attempt.last_epoch) {
+            (0, _) | (_, 0) => "-".into(),
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        };
+        rows.push(vec![
+            attempt.attempt.to_string(),
+            grid::cell(&attempt.worker),
+            attempt.cohort.to_string(),
+            attempt.cohort_size.to_string(),
+            utc(start),
+            if end == 0 { "-".into() } else { duration_ms(end.saturating_sub(start)) },
+            epochs,
+            grid::cell(&attempt.state),
+            grid::cell(&attempt.message),
+        ]);
+    }
+    grid::write(&columns, &rows, style, out)
+}
+
+fn epochs(epochs: &[EpochReport], style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let names = [
+        "train_loss",
+        "train_error",
+        "val_loss",
+        "val_error",
+        "gate",
+        "lr",
+        "grad_norm",
+        "examples_per_second",
+        "seconds",
+    ];
+    let mut columns = vec![GridColumn::new("epoch").right().key()];
+    columns.extend(names.map(|name| GridColumn::new(Unit::of(name).header(name)).right()));
+    columns.push(GridColumn::new("attempt").right());
+    let mut rows = Vec::with_capacity(epochs.len());
+    for epoch in epochs {
+        let values = [
+            epoch.train_loss,
+            epoch.train_error,
+            epoch.val_loss,
+            epoch.val_error,
+            epoch.gate,
+            epoch.lr,
+            epoch.grad_norm,
+            epoch.examples_per_second,
+            epoch.seconds,
+        ];
+        let mut row = vec![epoch.epoch.to_string()];
+        for (name, value) in names.into_iter().zip(values) {
+            row.push(if name == "lr" { shortest(value) } else { Unit::of(name).value(value) });
+        }
+        row.push(epoch.attempt.as_ref().map_or("-".into(), |id| id.attempt.to_string()));
+        rows.push(row);
+    }
+    grid::write(&columns, &rows, style, out)
+}

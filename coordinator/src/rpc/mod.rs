@@ -1,0 +1,10 @@
+//! The gRPC edge: wire types are converted here and go no further in.
+
+mod convert;
+mod live;
+mod logs;
+pub mod outgoing;
+pub mod server;
+mod sweeps;
+mod timed;
+mod worker;

@@ -1,0 +1,153 @@
+//! `SweepService`: what clients ask. Answers come from the store, read off the async threads; what
+//! only the running coordinator knows is added from the driver's picture.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::ids::WorkerId;
+use common::telemetry::chain;
+use common::wire;
+use common::wire::sweep_service_server::SweepService;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::live;
+use super::logs::Logs;
+use crate::driver::{Driven, Inbox};
+use crate::query::{Class, QueryError, Reader};
+
+/// Readers at one time: each has a connection and a thread. Further calls wait their turn.
+const READERS_MAX: usize = 8;
+/// Parts of a table that wait for a slow client; each is below the largest message.
+const PARTS_WAITING_MAX: usize = 2;
+
+/// The service.
+pub struct Sweeps {
+    inbox: Inbox,
+    driven: Driven,
+    state: PathBuf,
+    logs: Arc<Logs>,
+    readers: Arc<Semaphore>,
+}
+
+impl Sweeps {
+    /// A service on the store of a state directory and the driver.
+    pub fn new(inbox: Inbox, driven: Driven, state: PathBuf, logs: Arc<Logs>) -> Sweeps {
+        let readers = Arc::new(Semaphore::new(READERS_MAX));
+        Sweeps { inbox, driven, state, logs, readers }
+    }
+
+    /// Reads the store with a connection of its own.
+    async fn read<T, F>(&self, read: F) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader) -> Result<T, QueryError> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.readers).acquire_owned().await;
+        let turn = turn.expect("the readers' turns are never closed");
+        let state = self.state.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            Reader::open(&state).and_then(|reader| read(&reader)).map_err(|error| status(&error))
+        });
+        answer.await.map_err(|_| Status::internal("reading the store panicked"))?
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl SweepService for Sweeps {
+    type GetTableStream = ReceiverStream<Result<wire::TablePart, Status>>;
+
+    async fn list_sweeps(
+        &self,
+        _request: Request<wire::ListSweepsRequest>,
+    ) -> Answer<wire::ListSweepsResponse> {
+        let mut sweeps = self.read(Reader::sweeps).await?;
+        let overview = Arc::clone(&self.driven.overview.borrow());
+        for sweep in &mut sweeps {
+            live::complete_sweep(sweep, &overview);
+        }
+        Ok(Response::new(wire::ListSweepsResponse { sweeps }))
+    }
+
+    async fn get_sweep(&self, request: Request<wire::GetSweepRequest>) -> Answer<wire::Sweep> {
+        let name = request.into_inner().sweep;
+        let mut sweep = self.read(move |reader| reader.sweep(&name)).await?;
+        live::complete_sweep(&mut sweep, &self.driven.overview.borrow());
+        Ok(Response::new(sweep))
+    }
+
+    async fn get_table(
+        &self,
+        request: Request<wire::TableRequest>,
+    ) -> Answer<ReceiverStream<Result<wire::TablePart, Status>>> {
+        let request = request.into_inner();
+        let turn = Arc::clone(&self.readers).acquire_owned().await;
+        let turn = turn.expect("the readers' turns are never closed");
+        let state = self.state.clone();
+        let (sender, receiver) = mpsc::channel(PARTS_WAITING_MAX);
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let mut send = |part| match sender.blocking_send(Ok(part)) {
+                Ok(()) => ControlFlow::Continue(()),
+                // The client has gone.
+                Err(_) => ControlFlow::Break(()),
+            };
+            let read = Reader::open(&state).and_then(|reader| reader.table(&request, &mut send));
+            if let Err(error) = read {
+                drop(sender.blocking_send(Err(status(&error))));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn get_trial(&self, request: Request<wire::GetTrialRequest>) -> Answer<wire::Trial> {
+        let wire::GetTrialRequest { sweep, trial } = request.into_inner();
+        let mut trial = self.read(move |reader| reader.trial(&sweep, &trial)).await?;
+        if trial.state == "pending" {
+            let explained = match trial.id.parse() {
+                Ok(id) => self.inbox.explain(id).await.ok().flatten(),
+                Err(_) => None,
+            };
+            trial.pending_reason = explained.unwrap_or(trial.pending_reason);
+        }
+        Ok(Response::new(trial))
+    }
+
+    async fn get_log(&self, request: Request<wire::GetLogRequest>) -> Answer<wire::GetLogResponse> {
+        let wire::GetLogRequest { sweep, trial } = request.into_inner();
+        let (of_sweep, of_trial) = (sweep.clone(), trial.clone());
+        let stored = self.read(move |reader| reader.trial(&of_sweep, &of_trial)).await?;
+        let running = stored.attempts.last().filter(|attempt| attempt.state == "running");
+        let worker = running.and_then(|attempt| attempt.worker.parse::<WorkerId>().ok());
+        if let (Some(worker), Ok(id)) = (worker, stored.id.parse())
+            && let Some(text) = self.logs.ask(&self.inbox, worker, id).await
+        {
+            return Ok(Response::new(wire::GetLogResponse { text, source: "live".into() }));
+        }
+        self.read(move |reader| reader.log(&sweep, &trial)).await.map(Response::new)
+    }
+
+    async fn list_workers(
+        &self,
+        _request: Request<wire::ListWorkersRequest>,
+    ) -> Answer<wire::ListWorkersResponse> {
+        let mut workers = self.read(Reader::workers).await?;
+        let overview = Arc::clone(&self.driven.overview.borrow());
+        live::complete_workers(&mut workers, &overview, self.driven.clock);
+        Ok(Response::new(wire::ListWorkersResponse { workers }))
+    }
+}
+
+fn status(error: &QueryError) -> Status {
+    let text = chain(error);
+    match error.class() {
+        Class::NotFound => Status::not_found(text),
+        Class::Invalid => Status::invalid_argument(text),
+        Class::Internal => Status::internal(text),
+    }
+}

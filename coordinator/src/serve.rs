@@ -1,0 +1,257 @@
+//! The server, top to bottom: the state directory is locked, the store read, the listeners bound;
+//! then every task runs until the work is done, a task fails or the stop is asked for.
+
+mod tasks;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+
+use common::ids::SweepName;
+use common::telemetry::chain;
+use common::wire::TableRequest;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::driver::{self, Clock, Driver, DriverError, Restored};
+use crate::http::{self, Pages};
+use crate::local::LocalError;
+use crate::metrics::Metrics;
+use crate::progress::{AllDone, Bars, Progress, Tables};
+use crate::query::{QueryError, Reader};
+use crate::render::{self, Style};
+use crate::rpc::server::{self, ServerError, Services};
+use crate::store::endpoint::{self, Endpoint, EndpointError};
+use crate::store::lock::{self, Lock, LockError};
+use crate::store::{SqliteStore, StoreError};
+use tasks::Tasks;
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The state directory is not ours.
+    #[error(transparent)]
+    Lock(LockError),
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {flag} {address}{hint}")]
+    Bind {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What to do.
+        hint: &'static str,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The system does not tell which port was bound.
+    #[error("cannot tell which port was bound")]
+    Address(#[source] io::Error),
+    /// The bound ports cannot be written.
+    #[error(transparent)]
+    Endpoint(EndpointError),
+    /// Two series have one name: a fault of the program.
+    #[error("cannot set up the metrics")]
+    Metrics(#[source] prometheus::Error),
+    /// The driver ended.
+    #[error(transparent)]
+    Driver(DriverError),
+    /// The gRPC listener ended.
+    #[error(transparent)]
+    Rpc(ServerError),
+    /// The HTTP listener ended.
+    #[error("the HTTP server failed")]
+    Http(#[source] io::Error),
+    /// The local worker does not run.
+    #[error(transparent)]
+    Local(LocalError),
+    /// A task panicked.
+    #[error("a task of the coordinator panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+}
+
+/// A state directory that is ours, and what it held.
+pub struct Opened {
+    state: PathBuf,
+    restored: Restored,
+    clock: Clock,
+    lock: Lock,
+}
+
+/// Locks the state directory and reads its store.
+pub async fn open(state: &Path) -> Result<Opened, ServeError> {
+    let lock = lock::acquire(state).map_err(ServeError::Lock)?;
+    let store = SqliteStore::open(state).map_err(ServeError::Store)?;
+    let clock = Clock::start();
+    let restored = driver::restore(Box::new(store), clock).await;
+    let restored = restored.map_err(|not_restored| ServeError::Store(not_restored.error))?;
+    Ok(Opened { state: state.into(), restored, clock, lock })
+}
+
+/// Both listeners, bound.
+pub struct Listeners {
+    /// For workers and clients.
+    pub grpc: TcpListener,
+    /// For probes and Prometheus.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both; the error names the flag.
+    pub async fn bind(listen: SocketAddr, http: SocketAddr) -> Result<Listeners, ServeError> {
+        let grpc = bind("--listen", listen).await?;
+        Ok(Listeners { grpc, http: bind("--http", http).await? })
+    }
+}
+
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let hint = match source.kind() {
+            io::ErrorKind::AddrInUse => ": another program uses the port; port 0 takes a free one",
+            _ => "",
+        };
+        ServeError::Bind { flag, address, hint, source }
+    })
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Every sweep given is done.
+    Done {
+        /// Trials of theirs that failed.
+        failed: u64,
+    },
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// Where progress and tables go.
+pub struct Display {
+    /// Progress.
+    pub bars: Bars,
+    /// Tables of completed sweeps.
+    pub output: Box<dyn io::Write + Send>,
+}
+
+/// Serves until everything is done or `stop`; in both cases nothing that was reported is lost.
+pub async fn run(
+    config: Config,
+    opened: Opened,
+    listeners: Listeners,
+    display: Display,
+    stop: CancellationToken,
+) -> Result<End, ServeError> {
+    let Opened { state, restored, clock, lock } = opened;
+    let _endpoint = EndpointFile::write(state.clone(), &listeners)?;
+    let worker_url = worker_url(listeners.grpc.local_addr().map_err(ServeError::Address)?);
+    let names: Vec<SweepName> = config.sweeps.iter().map(|sweep| sweep.name.clone()).collect();
+    let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
+    let driver = Driver::start(restored, clock, config.sweeps, Arc::clone(&metrics)).await;
+    let (driver, inbox, driven) = driver.map_err(ServeError::Driver)?;
+
+    let mut tasks = Tasks::new();
+    let end = tasks.driver.clone();
+    tasks.spawn_driver(async { driver.run(end).await.map_err(ServeError::Driver) });
+    let services = Services {
+        inbox: inbox.clone(),
+        driven: driven.clone(),
+        state: state.clone(),
+        rpc_seconds: metrics.rpc_seconds.clone(),
+    };
+    let end = tasks.listeners.clone();
+    tasks.spawn_listener(async {
+        server::serve(listeners.grpc, services, end).await.map_err(ServeError::Rpc)
+    });
+    let pages = Pages { driven: driven.clone(), metrics };
+    let end = tasks.listeners.clone();
+    tasks.spawn_listener(async {
+        http::serve(listeners.http, pages, end).await.map_err(ServeError::Http)
+    });
+    if let Some(local) = config.local {
+        let end = tasks.local.clone();
+        tasks.spawn_local(async { local.run(worker_url, end).await.map_err(ServeError::Local) });
+    }
+    let progress = Progress {
+        bars: display.bars,
+        driven,
+        inbox: inbox.clone(),
+        tables: tables(state),
+        output: display.output,
+        given: names,
+        until_done: config.exit_when_done,
+    };
+    tasks.spawn_progress(progress.run(tasks.listeners.clone()));
+
+    let end = tokio::select! {
+        done = tasks.first() => done.map(|AllDone { failed }| End::Done { failed }),
+        () = stop.cancelled() => Ok(End::Stopped),
+    };
+    // Refused only where the driver has ended, which the shutdown finds out.
+    drop(inbox.close().await);
+    let ended = tasks.shut_down().await;
+    drop(lock);
+    // What went wrong first is what is told.
+    end.and_then(|end| ended.map(|()| end))
+}
+
+/// The table of a sweep as its own file asks for it.
+fn tables(state: PathBuf) -> Tables {
+    let table = move |name: &SweepName| -> Result<String, String> {
+        let told = |error: QueryError| chain(&error);
+        let reader = Reader::open(&state).map_err(told)?;
+        let sweep = reader.sweep(name.as_str()).map_err(told)?;
+        let request = TableRequest { sweep: name.to_string(), ..TableRequest::default() };
+        let mut parts = Vec::new();
+        let mut keep = |part| {
+            parts.push(part);
+            ControlFlow::Continue(())
+        };
+        reader.table(&request, &mut keep).map_err(told)?;
+        render::sweep_table(&sweep, parts, Style::of_stdout()).map_err(|error| chain(&error))
+    };
+    Arc::new(table)
+}
+
+/// Where a worker on this host reaches the listener.
+fn worker_url(mut bound: SocketAddr) -> String {
+    if bound.ip().is_unspecified() {
+        bound.set_ip(match bound.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{bound}")
+}
+
+/// `endpoint.json` for as long as this lives.
+struct EndpointFile {
+    state: PathBuf,
+}
+
+impl EndpointFile {
+    fn write(state: PathBuf, listeners: &Listeners) -> Result<EndpointFile, ServeError> {
+        let address = |listener: &TcpListener| listener.local_addr().map_err(ServeError::Address);
+        let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
+        let content = Endpoint { grpc, http, pid: process::id() };
+        endpoint::write(&state, &content).map_err(ServeError::Endpoint)?;
+        tracing::info!(%grpc, %http, state = %state.display(), "serving");
+        Ok(EndpointFile { state })
+    }
+}
+
+impl Drop for EndpointFile {
+    fn drop(&mut self) {
+        if let Err(error) = endpoint::remove(&self.state) {
+            tracing::warn!("{}", chain(&error));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The store in one SQLite file: write-ahead log, `synchronous=FULL`, one writer.
+//!
+//! Meant for a local disk: the write-ahead log needs memory that the processes of one host
+//! share. `changes` writes rows, `restore` reads them back for the scheduler.
+
+mod changes;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::ids::SweepName;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use scheduler::{Change, Event};
+
+use super::{Store, StoreError, Trouble};
+
+/// The database in the state directory.
+pub const FILE_NAME: &str = "gradsweep.db";
+
+/// Schema steps; the file's version is the number of those that it went through. A released
+/// step never changes.
+const MIGRATIONS: [&str; 1] = [include_str!("sqlite/schema/001.sql")];
+/// Newest schema version, that of this program.
+pub(crate) const VERSION: i64 = MIGRATIONS.len().cast_signed() as i64;
+/// Marks the file as ours: "grad" in ASCII.
+pub(crate) const APPLICATION_ID: i64 = 0x6772_6164;
+/// A program that only looks is done within this time; one that holds on longer is an error.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Each kind of change has a few statements; all stay prepared.
+pub(crate) const STATEMENTS_CACHED: usize = 64;
+/// Interior pages and the hot leaves of hundreds of running trials.
+const CACHE_KIB: i64 = 64 << 10;
+/// The log is cut back to this size once readers let it.
+const LOG_BYTES_MAX: i64 = 64 << 20;
+
+/// A store in a state directory. The caller holds the directory's lock (`store::lock`).
+pub struct SqliteStore {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// Opens or makes the database of `state_dir` and brings its schema up to date.
+    pub fn open(state_dir: &Path) -> Result<SqliteStore, StoreError> {
+        fs::create_dir_all(state_dir)
+            .map_err(|source| StoreError::Directory { path: state_dir.into(), source })?;
+        warn_of_network_disk(state_dir);
+        let path = state_dir.join(FILE_NAME);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags)
+            .map_err(|source| StoreError::open("open", &path, source))?;
+        let mut store = SqliteStore { connection, path };
+        store.check_owner()?;
+        store.configure().map_err(|source| StoreError::open("set up", &store.path, source))?;
+        store.migrate()?;
+        Ok(store)
+    }
+
+    /// Refuses what is not ours before anything is written.
+    fn check_owner(&self) -> Result<(), StoreError> {
+        let found = identify(&self.connection)
+            .map_err(|source| StoreError::open("open", &self.path, source))?;
+        check_identity(&found, &self.path)
+    }
+
+    fn configure(&self) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)
+    }
+
+    fn migrate(&mut self) -> Result<(), StoreError> {
+        let path = &self.path;
+        let wrong = |source| StoreError::open("bring up to date", path, source);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(wrong)?;
+        let found = identify(&transaction).map_err(wrong)?;
+        check_identity(&found, path)?;
+        let done = usize::try_from(found.version).expect("a version is never negative");
+        for step in &MIGRATIONS[done..] {
+            transaction.execute_batch(step).map_err(wrong)?;
+        }
+        if found.version < VERSION {
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(wrong)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(wrong)?;
+        }
+        transaction.commit().map_err(wrong)
+    }
+}
+
+impl Store for SqliteStore {
+    fn commit(&mut self, changes: &[Change], at_unix_ms: u64) -> Result<(), StoreError> {
+        let path = &self.path;
+        let not_committed = |source: rusqlite::Error| StoreError::NotCommitted {
+            path: path.clone(),
+            trouble: Trouble::of(&source),
+            source: Some(source.into()),
+        };
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(not_committed)?;
+        let mut rows = changes::Rows::new(&transaction, at_unix_ms);
+        for change in changes {
+            rows.apply(change).map_err(|refusal| refusal.of_change(change, path))?;
+        }
+        // A failure from here on may come after the log's last frame reached the disk.
+        transaction.commit().map_err(|source| StoreError::Unknown {
+            path: path.clone(),
+            trouble: Trouble::of(&source),
+            source: source.into(),
+        })
+    }
+
+    fn restore(&mut self, sink: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
+        restore::run(&mut self.connection, &self.path, sink)
+    }
+
+    fn unexpanded(&mut self) -> Result<Vec<SweepName>, StoreError> {
+        restore::unexpanded(&self.connection, &self.path)
+    }
+}
+
+/// What a database says it is.
+pub(crate) struct Identity {
+    application_id: i64,
+    pub(crate) version: i64,
+    tables: i64,
+}
+
+/// Reads what a database says it is. The first read of a file: what is no database fails here.
+pub(crate) fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
+    Ok(Identity {
+        application_id: connection.pragma_query_value(None, "application_id", |row| row.get(0))?,
+        version: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
+        tables: connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?,
+    })
+}
+
+/// Refuses a database of another program or of a newer version of this one.
+pub(crate) fn check_identity(found: &Identity, path: &Path) -> Result<(), StoreError> {
+    let empty = found.version == 0 && found.tables == 0;
+    if !empty && (found.application_id != APPLICATION_ID || found.version < 1) {
+        return Err(StoreError::Foreign { path: path.into() });
+    }
+    if found.version > VERSION {
+        let (found, known) = (found.version, VERSION);
+        return Err(StoreError::Newer { path: path.into(), found, known });
+    }
+    Ok(())
+}
+
+/// The write-ahead log's shared memory does not reach over hosts.
+fn warn_of_network_disk(state_dir: &Path) {
+    const NFS_MAGIC: u64 = 0x6969;
+    let Ok(found) = rustix::fs::statfs(state_dir) else { return };
+    if u64::try_from(found.f_type) == Ok(NFS_MAGIC) {
+        let dir = state_dir.display();
+        tracing::warn!(
+            "the state directory {dir} is on NFS: commands on other hosts cannot read it while \
+             the coordinator runs; a local --state directory is safer"
+        );
+    }
+}
