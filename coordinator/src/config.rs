@@ -10,7 +10,7 @@ use common::spec::{self, Sweep};
 use common::telemetry::chain;
 
 use crate::local::{self, Local};
-use crate::options::{Global, ServeOptions};
+use crate::options::{Global, ServeOptions, SweepOptions};
 
 /// A checked request to serve.
 #[derive(Clone, Debug)]
@@ -40,14 +40,14 @@ impl Config {
         serve: &ServeOptions,
     ) -> Result<(Config, Vec<spec::Warning>), Mistakes> {
         let mut mistakes = Vec::new();
-        let (sweeps, warnings) = read_sweeps(global, &serve.sweep, &mut mistakes);
-        check_set_targets(global, &sweeps, &mut mistakes);
+        let (sweeps, warnings) = read_sweeps(serve, &mut mistakes);
+        check_set_targets(&serve.reading, &sweeps, &mut mistakes);
         if serve.exit_when_done && serve.sweep.is_empty() {
             mistakes.push("error: --exit-when-done needs a --sweep that can be done".into());
         }
-        let local = serve.local.and_then(|slots| local_worker(global, slots, &mut mistakes));
+        let local = serve.local.and_then(|slots| local_worker(global, serve, slots, &mut mistakes));
         if local.is_some() {
-            check_data(&sweeps, global.data.as_deref(), &mut mistakes);
+            check_data(&sweeps, serve.data.as_deref(), &mut mistakes);
         }
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
@@ -65,18 +65,13 @@ impl Config {
 }
 
 fn read_sweeps(
-    global: &Global,
-    files: &[PathBuf],
+    serve: &ServeOptions,
     mistakes: &mut Vec<String>,
 ) -> (Vec<Sweep>, Vec<spec::Warning>) {
-    let options = spec::Options {
-        overlay: global.overlay.clone(),
-        sets: global.set.clone(),
-        trials_max: global.max_trials,
-    };
+    let options = serve.reading.to_spec();
     let mut sweeps: Vec<Sweep> = Vec::new();
     let mut warnings = Vec::new();
-    for file in files {
+    for file in &serve.sweep {
         let name = file.display().to_string();
         let text = match fs::read_to_string(file) {
             Ok(text) => text,
@@ -101,15 +96,19 @@ fn read_sweeps(
 }
 
 /// A `--set` for a sweep that is not given would be passed over in silence.
-fn check_set_targets(global: &Global, sweeps: &[Sweep], mistakes: &mut Vec<String>) {
+pub(crate) fn check_set_targets(
+    reading: &SweepOptions,
+    sweeps: &[Sweep],
+    mistakes: &mut Vec<String>,
+) {
     // Without every file read, and with names that change, the targets are not known.
     let renames = |flag: &String| flag.starts_with("name=") || flag.contains(":name=");
-    if !mistakes.is_empty() || global.set.iter().any(renames) {
+    if !mistakes.is_empty() || reading.set.iter().any(renames) {
         return;
     }
-    for flag in &global.set {
+    for flag in &reading.set {
         let Some(target) = spec::set_target(flag) else { continue };
-        let overlaid = global.overlay.as_ref().map(|overlay| format!("{target}-{overlay}"));
+        let overlaid = reading.overlay.as_ref().map(|overlay| format!("{target}-{overlay}"));
         let is_target = |sweep: &Sweep| {
             let name = sweep.name.as_str();
             name == target || overlaid.as_deref() == Some(name)
@@ -127,6 +126,7 @@ fn check_set_targets(global: &Global, sweeps: &[Sweep], mistakes: &mut Vec<Strin
 
 fn local_worker(
     global: &Global,
+    serve: &ServeOptions,
     slots_per_device: Option<u32>,
     mistakes: &mut Vec<String>,
 ) -> Option<Local> {
@@ -138,7 +138,7 @@ fn local_worker(
         Ok(program) => Some(Local {
             program,
             slots_per_device,
-            data: global.data.clone(),
+            data: serve.data.clone(),
             state: global.state.join("worker"),
         }),
         Err(error) => {

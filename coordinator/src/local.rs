@@ -105,6 +105,8 @@ impl Local {
             let started = Instant::now();
             let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
             let mut child = self.start(&url, &log)?;
+            // `Child::wait` closes the pipe that the child still holds, and the worker ends with it.
+            let _lifeline = child.stdin.take();
             tracing::info!(pid = child.id(), log = %log.display(), "local worker started");
             let status = tokio::select! {
                 status = child.wait() => status.map_err(LocalError::Wait)?,
@@ -210,11 +212,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let ready = folder.path().join("ready");
         let drained = folder.path().join("drained");
+        let closed = folder.path().join("closed");
         let script = format!(
-            "trap 'echo drained > {}; exit 143' TERM\necho ready > {}\n\
-             while :; do read line; done",
+            "trap 'echo drained > {}; exit 143' TERM\necho ready > {}\nread line\necho > {}",
             drained.display(),
-            ready.display()
+            ready.display(),
+            closed.display()
         );
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(local(folder.path(), &script), stop.clone()));
@@ -226,6 +229,7 @@ mod tests {
         stop.cancel();
         running.await.expect("no panic").expect("drained");
         assert_eq!(fs::read_to_string(drained).expect("written"), "drained\n");
+        assert!(!closed.exists(), "its input stays open while it runs");
     }
 
     #[test]

@@ -34,27 +34,40 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-/// Options that commands share.
+/// What every command has.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Directory of the store, the lock and the ports
-    #[arg(long, value_name = "DIR", global = true, env = "GRADSWEEP_STATE")]
+    #[arg(long, value_name = "DIR", global = true, env = "GRADSWEEP_STATE", display_order = 100)]
     #[arg(default_value = "./gradsweep-state")]
     pub state: PathBuf,
-    /// Directory with the data sets [default: GRADSWEEP_DATA, else ./data]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub data: Option<PathBuf>,
+}
+
+/// How sweep files are read.
+#[derive(Args, Clone, Debug)]
+pub struct SweepOptions {
     /// Applies an overlay of the sweep files; `-NAME` is appended to the sweeps' names
-    #[arg(long, value_name = "NAME", global = true, env = "GRADSWEEP_OVERLAY")]
+    #[arg(long, value_name = "NAME", env = "GRADSWEEP_OVERLAY")]
     pub overlay: Option<String>,
     /// Overrides one entry of the sweep files, for example `base.width=128`, `grid.depth=[2,10]`;
     /// `SWEEP:KEY=VALUE` of one sweep only. Can be repeated
-    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Refuses sweeps of more trials, counted before `exclude` and collapsing
-    #[arg(long, value_name = "N", global = true, env = "GRADSWEEP_MAX_TRIALS")]
+    #[arg(long, value_name = "N", env = "GRADSWEEP_MAX_TRIALS")]
     #[arg(default_value_t = common::spec::TRIALS_MAX)]
     pub max_trials: u64,
+}
+
+impl SweepOptions {
+    /// For the sweep file's reader.
+    pub fn to_spec(&self) -> common::spec::Options {
+        common::spec::Options {
+            overlay: self.overlay.clone(),
+            sets: self.set.clone(),
+            trials_max: self.max_trials,
+        }
+    }
 }
 
 /// Options of the server.
@@ -63,6 +76,12 @@ pub struct ServeOptions {
     /// Sweep file to apply. Can be repeated
     #[arg(long, value_name = "FILE", env = "GRADSWEEP_SWEEP")]
     pub sweep: Vec<PathBuf>,
+    /// How they are read.
+    #[command(flatten)]
+    pub reading: SweepOptions,
+    /// Directory with the data sets [default: GRADSWEEP_DATA, else ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Starts a worker on this host that ends with the coordinator; N slots per device
     /// [default: a slot per GPU, else a single-threaded slot per CPU core]
     #[arg(long, value_name = "N", env = "GRADSWEEP_LOCAL", num_args = 0..=1)]
@@ -79,7 +98,8 @@ pub struct ServeOptions {
 }
 
 /// Names of the options in `ServeOptions`.
-const SERVE_OPTIONS: [&str; 5] = ["sweep", "local", "exit_when_done", "listen", "http"];
+const SERVE_OPTIONS: [&str; 9] =
+    ["sweep", "overlay", "set", "max_trials", "data", "local", "exit_when_done", "listen", "http"];
 
 impl Cli {
     /// Reads the arguments; the error is clap's, help and version included.
@@ -106,7 +126,7 @@ fn refuse_serve_options(matches: &ArgMatches) -> Result<(), clap::Error> {
     let flag = name.replace('_', "-");
     Err(Cli::command().error(
         clap::error::ErrorKind::ArgumentConflict,
-        format!("--{flag} is an option of the server and cannot be used with `{command}`"),
+        format!("--{flag} is an option of the server here; it cannot stand before `{command}`"),
     ))
 }
 
@@ -137,7 +157,7 @@ mod tests {
         let cli = cli.expect("parses");
         assert!(cli.command.is_none());
         assert_eq!(cli.serve.sweep.len(), 2);
-        assert_eq!(cli.global.set, ["x=1", "y=2"]);
+        assert_eq!(cli.serve.reading.set, ["x=1", "y=2"]);
         assert_eq!(cli.serve.listen.to_string(), "127.0.0.1:50051");
         assert_eq!(cli.serve.http.to_string(), "127.0.0.1:9600");
     }

@@ -11,7 +11,7 @@ use common::ids::{AttemptId, CohortId, WorkerId};
 use crate::event::{AttemptEnd, Change, Message, RunningCohort, Session, Time, WorkerHello};
 use crate::scheduler::{Cohort, Scheduler, Standing};
 use crate::trial::{State, TrialIndex};
-use crate::worker::{Link, Runner, Worker};
+use crate::worker::{Held, Link, Runner, Worker};
 
 impl Scheduler {
     pub(crate) fn on_worker_attached(
@@ -41,7 +41,10 @@ impl Scheduler {
         for cohort in cohorts {
             self.cohorts.get_mut(&cohort).expect("a worker's cohort is known").slot = None;
         }
-        let adopted = self.place_running(&id, &running);
+        let mut adopted = BTreeSet::new();
+        for claim in &running {
+            adopted.extend(self.place_running(&id, claim));
+        }
         self.adopt_held(&id, &held);
         self.find_unconfirmed(&id, &adopted);
         self.lease_due = true;
@@ -49,31 +52,29 @@ impl Scheduler {
         self.send(Message::Welcome { worker: id, session, adopted });
     }
 
-    /// Takes over what a worker runs, as far as it may go on. Returns the attempts that do.
-    fn place_running(&mut self, id: &WorkerId, running: &[RunningCohort]) -> BTreeSet<AttemptId> {
+    /// Takes over a cohort that a worker runs, as far as it may go on. Returns the attempts that
+    /// do.
+    fn place_running(&mut self, id: &WorkerId, claim: &RunningCohort) -> BTreeSet<AttemptId> {
         let mut adopted = BTreeSet::new();
-        for claim in running {
-            let free = self.workers[id].slots.get(claim.slot as usize) == Some(&None);
-            if !free || !self.may_hold(id, claim.cohort) {
-                continue;
+        let free = self.workers[id].slots.get(claim.slot as usize) == Some(&None);
+        if !free || !self.may_hold(id, claim.cohort) {
+            return adopted;
+        }
+        for &attempt in &claim.attempts {
+            let goes_on = match self.standing(id, attempt) {
+                Standing::Current(_, cohort) => cohort == claim.cohort,
+                Standing::Adoptable(trial) => self.adopt(id, claim.cohort, trial),
+                Standing::Stale => false,
+            };
+            if goes_on {
+                adopted.insert(attempt);
             }
-            let adopted_before = adopted.len();
-            for &attempt in &claim.attempts {
-                let goes_on = match self.standing(id, attempt) {
-                    Standing::Current(_, cohort) => cohort == claim.cohort,
-                    Standing::Adoptable(trial) => self.adopt(id, claim.cohort, trial),
-                    Standing::Stale => false,
-                };
-                if goes_on {
-                    adopted.insert(attempt);
-                }
-            }
-            if adopted.len() > adopted_before {
-                let worker = self.workers.get_mut(id).expect("the worker was just seen");
-                worker.slots[claim.slot as usize] = Some(claim.cohort);
-                let cohort = self.cohorts.get_mut(&claim.cohort).expect("its attempts go on");
-                cohort.slot = Some(claim.slot);
-            }
+        }
+        if !adopted.is_empty() {
+            let worker = self.workers.get_mut(id).expect("the worker was just seen");
+            worker.slots[claim.slot as usize] = Some(claim.cohort);
+            let cohort = self.cohorts.get_mut(&claim.cohort).expect("its attempts go on");
+            cohort.slot = Some(claim.slot);
         }
         adopted
     }
@@ -104,16 +105,14 @@ impl Scheduler {
     }
 
     /// A worker that was lost may have finished meanwhile what it held: its spool will tell.
-    fn adopt_held(&mut self, id: &WorkerId, held: &[RunningCohort]) {
-        for claim in held {
-            for &attempt in &claim.attempts {
-                let home = self.cohorts.get(&claim.cohort);
-                if home.is_some_and(|home| home.worker != *id) {
-                    continue;
-                }
-                if let Standing::Adoptable(trial) = self.standing(id, attempt) {
-                    self.adopt(id, claim.cohort, trial);
-                }
+    fn adopt_held(&mut self, id: &WorkerId, held: &[Held]) {
+        for held in held {
+            let home = self.cohorts.get(&held.cohort);
+            if home.is_some_and(|home| home.worker != *id) {
+                continue;
+            }
+            if let Standing::Adoptable(trial) = self.standing(id, held.attempt) {
+                self.adopt(id, held.cohort, trial);
             }
         }
     }
@@ -179,12 +178,13 @@ impl Scheduler {
             panic!("only a lost worker is revived");
         };
         self.store(Change::WorkerAttached(hello));
-        let adopted = self.place_running(id, &held);
-        for claim in held {
-            for attempt in claim.attempts {
-                if !adopted.contains(&attempt) {
-                    self.send(Message::Stop { worker: id.clone(), session, attempt });
-                }
+        let mut adopted = BTreeSet::new();
+        for claim in claims(&held) {
+            adopted.extend(self.place_running(id, &claim));
+        }
+        for Held { attempt, .. } in held {
+            if !adopted.contains(&attempt) {
+                self.send(Message::Stop { worker: id.clone(), session, attempt });
             }
         }
         self.lease_due = true;
@@ -235,22 +235,20 @@ impl Scheduler {
     /// The leases of a worker end; what it held is remembered in case that it comes back.
     fn lose(&mut self, id: &WorkerId, left: bool) {
         let worker = self.workers.get_mut(id).expect("a lost worker is known");
-        worker.unconfirmed.clear();
         let silent = worker.live_session();
+        let unconfirmed: BTreeSet<AttemptId> = worker.unconfirmed.drain(..).collect();
         let (mut held, mut trials) = (Vec::new(), Vec::new());
         for &cohort in &worker.cohorts {
             self.counters.lease_expirations += 1;
             let home = &self.cohorts[&cohort];
-            let mut attempts = Vec::new();
             for runner in &home.runners {
-                attempts.push(self.trials[runner.trial.place()].attempt());
+                let attempt = self.trials[runner.trial.place()].attempt();
+                let slot = home.slot.filter(|_| !unconfirmed.contains(&attempt));
+                held.push(Held { attempt, cohort, slot });
                 trials.push(runner.trial);
             }
-            // Without a slot it cannot go on, but its reports are still accepted.
-            held.push(RunningCohort { cohort, slot: home.slot.unwrap_or(u32::MAX), attempts });
         }
-        self.workers.get_mut(id).expect("it was just seen").link =
-            Link::Lost { silent, held, left };
+        worker.link = Link::Lost { silent, held, left };
         self.end_attempts(trials, &AttemptEnd::WorkerLost);
         self.store(Change::WorkerDetached(id.clone()));
     }
@@ -262,4 +260,20 @@ impl Scheduler {
             self.end_attempt(trial, end.clone());
         }
     }
+}
+
+/// What a worker ran, by cohort.
+fn claims(held: &[Held]) -> Vec<RunningCohort> {
+    let mut claims: Vec<RunningCohort> = Vec::new();
+    for held in held {
+        let Some(slot) = held.slot else { continue };
+        match claims.iter_mut().find(|claim| claim.cohort == held.cohort) {
+            Some(claim) => claim.attempts.push(held.attempt),
+            None => {
+                let attempts = vec![held.attempt];
+                claims.push(RunningCohort { cohort: held.cohort, slot, attempts });
+            }
+        }
+    }
+    claims
 }

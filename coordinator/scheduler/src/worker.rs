@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::config::Data;
 use common::ids::{AttemptId, CohortId};
 
-use crate::event::{Device, RunningCohort, Session, SweepHeader, Time, WorkerHello};
+use crate::event::{Device, Session, SweepHeader, Time, WorkerHello};
 use crate::trial::TrialIndex;
 
 /// How a worker can be reached.
@@ -17,14 +17,23 @@ pub(crate) enum Link {
     Attached { session: Session },
     /// Its stream broke; its lease clock runs.
     Detached,
-    /// Its leases expired. `held` is what it ran then: it may still run it.
+    /// Its leases expired. `held` is what it had then: it may have it still.
     Lost {
         /// A stream that fell silent, but was not closed.
         silent: Option<Session>,
-        held: Vec<RunningCohort>,
+        held: Vec<Held>,
         /// It drained and closed its stream with nothing left to run.
         left: bool,
     },
+}
+
+/// An attempt that a worker had when it was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Held {
+    pub attempt: AttemptId,
+    pub cohort: CohortId,
+    /// The slot where it ran; none where its worker had not said that it runs.
+    pub slot: Option<u32>,
 }
 
 /// A worker.

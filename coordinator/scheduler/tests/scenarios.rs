@@ -210,6 +210,19 @@ fn silent_worker_that_is_heard_again_goes_on_with_what_nobody_else_took() {
 }
 
 #[test]
+fn silent_worker_does_not_get_back_what_its_hello_left_out() {
+    let mut scene = fused(2);
+    let mut hello = hello("w", &[Device::Cuda(0)]);
+    hello.running = vec![running(1, 0, &[attempt(1, 1)])];
+    sends!(scene, Event::WorkerAttached(Session(2), hello), ["welcome w@2 [1#1]"]);
+    assert_eq!(scene.after(8_000), [""; 0]);
+    sends!(scene, heartbeat("w", 2), ["stop w 2#1"]);
+    assert_eq!((scene.of("s").counts.running, scene.of("s").counts.pending), (1, 1));
+    let report = vec![completed(attempt(1, 1))];
+    sends!(scene, reported("w", 2, 1, report), ["ack w 1", "lease w/0 c2: 2#2"]);
+}
+
+#[test]
 fn outcomes_in_the_spool_are_accepted_after_a_lost_lease() {
     let mut scene = started(2, 2);
     sends!(scene, detached("w", 1), []);

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::options::Global;
+use crate::options::{Global, SweepOptions};
 use crate::plan::Format as PlanFormat;
 use crate::render::Format;
 use failure::Failure;
@@ -23,73 +23,79 @@ use failure::Failure;
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Shows what a sweep file would run, without running anything
-    ///
-    /// Counts points, exclusions, collapsed points, configs, trials and cohorts, and estimates
-    /// memory and time. Every mistake of the file is shown at once.
+    #[command(after_help = "Counts points, exclusions, collapsed points, configs, trials and \
+cohorts, and estimates memory and time. Every mistake of the file is shown at once.")]
     Plan(PlanArgs),
     /// Lists the sweeps with their trials by state
-    ///
-    /// Reads only: running and pending trials are not touched.
+    #[command(after_help = READS_ONLY)]
     List(ViewArgs),
     /// Shows where one sweep stands, its best trial and its newest failures
-    ///
-    /// Reads only: running and pending trials are not touched.
+    #[command(after_help = READS_ONLY)]
     Status(SweepArgs),
-    /// Lists the workers with their slots, and why one gets no work
-    ///
-    /// Reads only: running and pending trials are not touched.
+    /// Lists the workers with their slots, and why one gets no cohort
+    #[command(after_help = READS_ONLY)]
     Workers(ViewArgs),
     /// Shows a sweep's results: mean, deviation and number of trials per config
-    ///
-    /// Without --rows and --columns the sweep file's `table` is shown, else every parameter that
-    /// varies is a row. Diverged, failed and unfinished trials are counted beside the number of
-    /// trials; they are not in the mean. In text errors are in percent; in csv and json they are
-    /// fractions. Reads only: running and pending trials are not touched.
+    #[command(after_help = "Without --rows and --columns it is the table of the sweep file, else \
+every parameter that varies is a row. Diverged, failed and unfinished trials are not in the mean; \
+they are counted beside the number of trials. Errors are in percent in text, fractions in csv and \
+json.
+
+Reads only: running and pending trials go on.")]
     Table(TableArgs),
     /// Shows one trial: parameters, state, attempts, outcome, provenance, epochs
-    ///
-    /// Says why a pending trial waits. Reads only: the trial is not touched.
+    #[command(after_help = "Says why a pending trial waits.
+
+Reads only: the trial goes on.")]
     Trial(TrialArgs),
     /// Prints the end of what a trial's trainer wrote to stderr
-    ///
-    /// Of a running trial what its worker has now, else what its failed attempts left. Reads
-    /// only: the trial is not touched.
+    #[command(after_help = "Of a running trial what its worker has now, else what its failed \
+attempts left.
+
+Reads only: the trial goes on.")]
     Logs(LogArgs),
     /// Looks at data sets
     #[command(subcommand, arg_required_else_help = true)]
     Data(DataCommand),
 }
 
+const READS_ONLY: &str = "Reads only: running and pending trials go on.";
+
 /// Commands on data sets.
 #[derive(Subcommand, Clone, Debug)]
 pub enum DataCommand {
     /// Reads a data set whole and says what it holds, or what is wrong with it
-    ///
-    /// Checks presence, format, counts and checksums of decompressed content. Nothing is
-    /// downloaded or changed.
-    Check {
-        /// mnist, strokes
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
+    #[command(after_help = "Checks presence, format, counts, and checksums of decompressed \
+content. Nothing is downloaded or changed.")]
+    Check(CheckArgs),
+}
+
+/// Arguments of `data check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// mnist or strokes
+    pub name: String,
+    /// Directory with the data sets [default: GRADSWEEP_DATA, else ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// Whom a reading command asks.
 #[derive(Args, Clone, Debug)]
 pub struct Place {
     /// Asks the coordinator at this address [default: the one that runs on --state; where none
-    /// runs, the state directory is read]
-    #[arg(long, value_name = "URL", env = "GRADSWEEP_COORDINATOR")]
+    /// runs, the directory itself is read]
+    #[arg(long, value_name = "URL", env = "GRADSWEEP_COORDINATOR", display_order = 99)]
     pub coordinator: Option<String>,
 }
 
 /// How an answer that is not a table is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub enum ViewFormat {
-    /// For reading
+    /// For reading.
     #[default]
     Text,
-    /// For programs: errors are fractions, times milliseconds since 1970
+    /// For programs: errors are fractions, times milliseconds since 1970.
     Json,
 }
 
@@ -101,9 +107,12 @@ pub struct PlanArgs {
     /// Lists every trial with its id and parameters
     #[arg(long)]
     pub trials: bool,
-    /// Format of the answer
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// text, csv (a row per trial, else per fact) or json
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub format: PlanFormat,
+    /// How the file is read.
+    #[command(flatten)]
+    pub reading: SweepOptions,
 }
 
 /// Arguments of commands without a subject.
@@ -112,8 +121,8 @@ pub struct ViewArgs {
     /// Whom to ask.
     #[command(flatten)]
     pub place: Place,
-    /// Format of the answer
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// text, or json: errors as fractions, times in milliseconds since 1970
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub format: ViewFormat,
 }
 
@@ -181,8 +190,8 @@ pub struct TableArgs {
     /// Includes trials that are no longer in the sweep's file
     #[arg(long)]
     pub removed: bool,
-    /// Format of the table [default: by the ending of --output, else text]
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    /// text, csv or json [default: by the ending of --output, else text]
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
     pub format: Option<Format>,
     /// Writes to this file, which appears when it is complete
     #[arg(long, short, value_name = "FILE")]
@@ -199,14 +208,14 @@ pub struct TableArgs {
 /// standard output that has seen enough (`| head`) is no failure.
 pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
     let done = match command {
-        Command::Plan(args) => plan::run(&args, global),
+        Command::Plan(args) => plan::run(&args),
         Command::List(args) => read::list(&args, global).await,
         Command::Status(args) => read::status(&args, global).await,
         Command::Workers(args) => read::workers(&args, global).await,
         Command::Table(args) => read::table(&args, global).await,
         Command::Trial(args) => read::trial(&args, global).await,
         Command::Logs(args) => read::logs(&args, global).await,
-        Command::Data(DataCommand::Check { name }) => data::check(&name, global),
+        Command::Data(DataCommand::Check(args)) => data::check(&args),
     };
     failure::status(done)
 }

@@ -3,25 +3,25 @@
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 
-use common::spec::{self, Options};
+use common::spec;
 
 use super::{Failure, PlanArgs, output::Output};
-use crate::options::Global;
+use crate::config;
 use crate::plan::{self, Plan};
 
 /// Plans the file.
-pub(super) fn run(args: &PlanArgs, global: &Global) -> Result<(), Failure> {
+pub(super) fn run(args: &PlanArgs) -> Result<(), Failure> {
     let file = args.file.display().to_string();
     let text = fs::read_to_string(&args.file)
         .map_err(|error| Failure::Mistake(format!("cannot read the sweep file {file}: {error}")))?;
-    let options = Options {
-        overlay: global.overlay.clone(),
-        sets: global.set.clone(),
-        trials_max: global.max_trials,
-    };
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (sweep, warnings) = spec::load(&text, &file, &options)
+    let (sweep, warnings) = spec::load(&text, &file, &args.reading.to_spec())
         .map_err(|errors| Failure::Report(ended(errors.render(colour))))?;
+    let mut mistakes = Vec::new();
+    config::check_set_targets(&args.reading, std::slice::from_ref(&sweep), &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Failure::Report(ended(mistakes.join("\n"))));
+    }
     for warning in &warnings {
         io::stderr().lock().write_all(ended(warning.render(colour).to_owned()).as_bytes())?;
     }

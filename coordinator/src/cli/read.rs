@@ -39,8 +39,9 @@ pub(super) async fn list(args: &ViewArgs, global: &Global) -> Result<(), Failure
 pub(super) async fn status(args: &SweepArgs, global: &Global) -> Result<(), Failure> {
     let sweep = open(&args.view.place, global).await?.sweep(&args.sweep).await?;
     let mut out = Output::stdout();
+    let style = out.style();
     match args.view.format {
-        ViewFormat::Text => render::sweep(&sweep, &mut out)?,
+        ViewFormat::Text => render::sweep(&sweep, style, &mut out)?,
         ViewFormat::Json => json(&render::sweep_json(&sweep), &mut out)?,
     }
     out.finish()

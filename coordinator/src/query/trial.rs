@@ -79,7 +79,7 @@ impl Session {
             .map_err(wrong)?;
         match matches.as_slice() {
             [one] => Ok(*one),
-            [] => Err(self.unknown_trial(sweep, start, range).map_or_else(wrong, |error| error)),
+            [] => Err(self.unknown_trial(sweep, start, range).unwrap_or_else(wrong)),
             several => Err(QueryError::AmbiguousTrial {
                 trial: start,
                 matches: several.iter().map(|id| display(*id)).collect(),

@@ -96,7 +96,7 @@ pub(super) fn check_row(columns: &[Column], cells: usize) -> io::Result<()> {
 pub fn sweep_table(sweep: &Sweep, parts: Vec<TablePart>, style: Style) -> io::Result<String> {
     let mut out = Vec::new();
     let counts = sweep.trials.unwrap_or_default();
-    writeln!(out, "sweep {}: {}", sweep.name, counts_in_words(&counts))?;
+    writeln!(out, "sweep {}, trials: {}", sweep.name, counts_in_words(&counts))?;
     let mut table = TableWriter::new(Format::Text, style, &mut out);
     for part in parts {
         table.part(part)?;
@@ -105,7 +105,7 @@ pub fn sweep_table(sweep: &Sweep, parts: Vec<TablePart>, style: Style) -> io::Re
     Ok(String::from_utf8(out).expect("the table is written as UTF-8"))
 }
 
-/// `24 trials completed, 2 diverged`; `0 trials` where there are none.
+/// `15 completed, 2 running, 1 pending`; `0` where there are none.
 pub(super) fn counts_in_words(counts: &TrialCounts) -> String {
     let states = [
         (counts.completed, "completed"),
@@ -119,13 +119,8 @@ pub(super) fn counts_in_words(counts: &TrialCounts) -> String {
     let mut words = Vec::new();
     for (count, state) in states {
         if count > 0 {
-            let trials = match (words.is_empty(), count) {
-                (false, _) => "",
-                (true, 1) => " trial",
-                (true, _) => " trials",
-            };
-            words.push(format!("{count}{trials} {state}"));
+            words.push(format!("{count} {state}"));
         }
     }
-    if words.is_empty() { "0 trials".into() } else { words.join(", ") }
+    if words.is_empty() { "0".into() } else { words.join(", ") }
 }

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use common::wire::{Cell, Summary, TableRow, cell};
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::columns::Column;
 use super::table::check_row;
@@ -24,14 +26,9 @@ impl JsonTable {
     pub fn rows(&mut self, rows: &[TableRow], out: &mut dyn Write) -> io::Result<()> {
         for row in rows {
             check_row(&self.columns, row.cells.len())?;
-            let mut object = Map::new();
-            for (column, cell) in self.columns.iter().zip(&row.cells) {
-                object.insert(column.name.clone(), value(cell));
-            }
-            let separator = if self.is_empty { "[\n" } else { ",\n" };
+            out.write_all(if self.is_empty { b"[\n" } else { b",\n" })?;
             self.is_empty = false;
-            out.write_all(separator.as_bytes())?;
-            serde_json::to_writer(&mut *out, &Value::Object(object))?;
+            serde_json::to_writer(&mut *out, &Row { columns: &self.columns, cells: &row.cells })?;
         }
         Ok(())
     }
@@ -39,6 +36,26 @@ impl JsonTable {
     /// Closes the array.
     pub fn finish(self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(if self.is_empty { b"[]\n" } else { b"\n]\n" })
+    }
+}
+
+/// An object whose keys are in the order of the columns.
+struct Row<'t> {
+    columns: &'t [Column],
+    cells: &'t [Cell],
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(self.columns.len()))?;
+        for (column, cell) in self.columns.iter().zip(self.cells) {
+            if let Some(cell::Value::Summary(summary)) = &cell.value {
+                object.serialize_entry(&column.name, &Statistics::of(summary))?;
+            } else {
+                object.serialize_entry(&column.name, &value(cell))?;
+            }
+        }
+        object.end()
     }
 }
 
@@ -54,22 +71,41 @@ fn value(cell: &Cell) -> Value {
         },
         Some(cell::Value::Number(number)) => (*number).into(),
         Some(cell::Value::Integer(integer)) => (*integer).into(),
-        Some(cell::Value::Summary(summary)) => of_summary(summary),
+        Some(cell::Value::Summary(summary)) => summary.mean.into(),
     }
 }
 
-fn of_summary(summary: &Summary) -> Value {
-    let number = |value: f64| if summary.n > 0 { Value::from(value) } else { Value::Null };
-    json!({
-        "mean": number(summary.mean),
-        "std": summary.std,
-        "n": summary.n,
-        "min": number(summary.min),
-        "max": number(summary.max),
-        "median": number(summary.median),
-        "diverged": summary.diverged,
-        "failed": summary.failed,
-        "unfinished": summary.unfinished,
-        "best": summary.best,
-    })
+/// A summary; numbers of no trials are null.
+#[derive(Serialize)]
+struct Statistics {
+    mean: Option<f64>,
+    std: Option<f64>,
+    n: u64,
+    min: Option<f64>,
+    max: Option<f64>,
+    median: Option<f64>,
+    diverged: u64,
+    failed: u64,
+    unfinished: u64,
+    best: bool,
+}
+
+impl Statistics {
+    fn of(summary: &Summary) -> Statistics {
+        let Summary { n, mean, std, min, max, median, diverged, failed, unfinished, best } =
+            *summary;
+        let number = |value: f64| (n > 0).then_some(value);
+        Statistics {
+            mean: number(mean),
+            std,
+            n,
+            min: number(min),
+            max: number(max),
+            median: number(median),
+            diverged,
+            failed,
+            unfinished,
+            best,
+        }
+    }
 }

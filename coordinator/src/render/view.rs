@@ -9,14 +9,40 @@ use super::number::{Unit, duration, duration_ms, utc};
 use super::style::Style;
 use super::table::counts_in_words;
 
-/// Names and values, one per line; empty values are left out.
-pub(super) fn facts(facts: &[(&str, String)], out: &mut dyn Write) -> io::Result<()> {
+/// Columns that lists of facts take at most.
+const FACTS_WIDTH: usize = 100;
+
+/// Names and values, one per line; long values go on below themselves, empty ones are left out.
+pub(super) fn facts(facts: &[(&str, String)], style: Style, out: &mut dyn Write) -> io::Result<()> {
     let shown = || facts.iter().filter(|(_, value)| !value.is_empty());
-    let width = shown().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let name_width = shown().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = style.width.unwrap_or(FACTS_WIDTH).min(FACTS_WIDTH);
     for (name, value) in shown() {
-        writeln!(out, "{name:<width$}  {}", grid::cell(value))?;
+        let mut name = *name;
+        for line in wrapped(&grid::cell(value), width.saturating_sub(name_width + 2)) {
+            writeln!(out, "{name:<name_width$}  {line}")?;
+            name = "";
+        }
     }
     Ok(())
+}
+
+/// The text in lines of at most `width` characters, broken after commas where there are some,
+/// else between words; a part that is longer has a line of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let separator = if text.contains(", ") { ", " } else { " " };
+    let mut lines: Vec<String> = vec![String::new()];
+    for part in text.split_inclusive(separator) {
+        let line = lines.last_mut().expect("there is a first line");
+        let length = line.chars().count() + part.trim_end().chars().count();
+        if length > width && !line.is_empty() {
+            *line = line.trim_end().to_owned();
+            lines.push(part.to_owned());
+        } else {
+            line.push_str(part);
+        }
+    }
+    lines
 }
 
 fn count_of(counts: &TrialCounts) -> u64 {
@@ -36,10 +62,8 @@ pub fn sweeps(sweeps: &[Sweep], style: Style, out: &mut dyn Write) -> io::Result
     }
     let columns = [
         GridColumn::new("sweep").key(),
-        GridColumn::new("trials").right(),
-        GridColumn::new("pending").right(),
+        GridColumn::new("trials done").right(),
         GridColumn::new("running").right(),
-        GridColumn::new("completed").right(),
         GridColumn::new("diverged").right(),
         GridColumn::new("failed").right(),
         GridColumn::new("best val_error %").right(),
@@ -48,12 +72,12 @@ pub fn sweeps(sweeps: &[Sweep], style: Style, out: &mut dyn Write) -> io::Result
     let mut rows = Vec::with_capacity(sweeps.len());
     for sweep in sweeps {
         let counts = sweep.trials.unwrap_or_default();
+        let all = count_of(&counts);
+        let done = all - counts.pending - counts.running;
         rows.push(vec![
             grid::cell(&sweep.name),
-            count_of(&counts).to_string(),
-            counts.pending.to_string(),
+            format!("{done} of {all}"),
             counts.running.to_string(),
-            counts.completed.to_string(),
             counts.diverged.to_string(),
             counts.failed.to_string(),
             percent(sweep.best_val_error),
@@ -64,7 +88,7 @@ pub fn sweeps(sweeps: &[Sweep], style: Style, out: &mut dyn Write) -> io::Result
 }
 
 /// One sweep: where it stands, its best trial, its newest failures.
-pub fn sweep(sweep: &Sweep, out: &mut dyn Write) -> io::Result<()> {
+pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let counts = sweep.trials.unwrap_or_default();
     let best = match sweep.best_val_error {
         Some(error) => format!("val_error {} %, trial {}", percent(Some(error)), sweep.best_trial),
@@ -83,7 +107,7 @@ pub fn sweep(sweep: &Sweep, out: &mut dyn Write) -> io::Result<()> {
         ("model", sweep.model.clone()),
         ("data", sweep.data.clone()),
         ("state", sweep.state.clone()),
-        ("trials", format!("{}: {}", count_of(&counts), counts_in_words(&counts))),
+        ("trials", format!("{} of {}", counts_in_words(&counts), count_of(&counts))),
         ("configs", format!("{} of {} done", sweep.configs_done, sweep.configs)),
         ("epochs", sweep.epochs.to_string()),
         ("best", best),
@@ -94,7 +118,7 @@ pub fn sweep(sweep: &Sweep, out: &mut dyn Write) -> io::Result<()> {
         ("created", at(sweep.created_unix_ms)),
         ("completed", completed),
     ];
-    facts(&lines, out)?;
+    facts(&lines, style, out)?;
     if !sweep.failures.is_empty() {
         writeln!(out, "\nnewest failures (`trial {} TRIAL` has more)", sweep.name)?;
         for failure in &sweep.failures {
@@ -114,7 +138,10 @@ pub fn workers(
     if workers.is_empty() {
         return writeln!(out, "no workers; `worker --coordinator URL` starts one");
     }
-    let columns = [
+    let is_other = |worker: &Worker| worker.program_version != env!("CARGO_PKG_VERSION");
+    let with_program = workers.iter().any(is_other);
+    let with_reason = workers.iter().any(|worker| !worker.reason.is_empty());
+    let mut columns = vec![
         GridColumn::new("worker").key(),
         GridColumn::new("host"),
         GridColumn::new("state"),
@@ -122,10 +149,10 @@ pub fn workers(
         GridColumn::new("busy slots").right(),
         GridColumn::new("trials").right(),
         GridColumn::new("seen"),
-        GridColumn::new("program"),
         GridColumn::new("libtorch"),
-        GridColumn::new("why it gets no cohort"),
     ];
+    columns.extend(with_program.then(|| GridColumn::new("program")));
+    columns.extend(with_reason.then(|| GridColumn::new("why it gets no cohort")));
     let mut rows = Vec::with_capacity(workers.len());
     for worker in workers {
         let busy = worker.slots.iter().filter(|slot| slot.state == "busy");
@@ -134,7 +161,7 @@ pub fn workers(
             0 => "-".into(),
             ms => duration_ms(now_unix_ms.saturating_sub(ms)) + " ago",
         };
-        rows.push(vec![
+        let mut row = vec![
             grid::cell(&worker.worker),
             grid::cell(&worker.host),
             grid::cell(&worker.state),
@@ -142,10 +169,11 @@ pub fn workers(
             format!("{} of {}", busy.count(), worker.slots.len()),
             trials.to_string(),
             seen,
-            grid::cell(&worker.program_version),
             grid::cell(&worker.libtorch_version),
-            grid::cell(&worker.reason),
-        ]);
+        ];
+        row.extend(with_program.then(|| grid::cell(&worker.program_version)));
+        row.extend(with_reason.then(|| grid::cell(&worker.reason)));
+        rows.push(row);
     }
     grid::write(&columns, &rows, style, out)
 }

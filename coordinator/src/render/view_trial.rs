@@ -15,7 +15,7 @@ pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()>
         ("trial", trial.id.clone()),
         ("sweeps", trial.sweeps.join(", ")),
         ("state", trial.state.clone()),
-        ("why", trial.pending_reason.clone()),
+        ("why pending", trial.pending_reason.clone()),
         ("model", trial.model.clone()),
         ("data", trial.data.clone()),
         ("seed", trial.seed.to_string()),
@@ -24,7 +24,7 @@ pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()>
     if let Some(outcome) = &trial.outcome {
         lines.extend(outcome_lines(outcome));
     }
-    facts(&lines, out)?;
+    facts(&lines, style, out)?;
     if !trial.attempts.is_empty() {
         writeln!(out, "\nattempts")?;
         attempts(&trial.attempts, style, out)?;
@@ -74,10 +74,7 @@ fn outcome_lines(outcome: &AttemptOutcome) -> Vec<(&'static str, String)> {
         ("val_loss", loss(outcome.val_loss)),
         ("train_loss", loss(outcome.train_loss)),
         ("epochs", outcome.epochs.to_string()),
-        (
-            "seconds",
-            format!("{} ({})", Unit::Seconds.value(outcome.seconds), duration(outcome.seconds)),
-        ),
+        ("trained for", duration(outcome.seconds)),
     ];
     if let Some(from) = &outcome.provenance {
         let threads = match from.threads {

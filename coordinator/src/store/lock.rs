@@ -181,26 +181,38 @@ mod tests {
         assert_eq!(owner(dir.path()).unwrap().expect("held").pid, process::id());
     }
 
+    const HOLDS: &str = "GRADSWEEP_TEST_HOLDS";
+
+    /// Not a test by itself: the process that the next one kills.
+    #[test]
+    fn lock_is_held_until_killed() {
+        let Some(dir) = std::env::var_os(HOLDS) else { return };
+        let _held = acquire(Path::new(&dir)).unwrap();
+        let ended = io::stdin().read(&mut [0]);
+        panic!("it should have been killed: {ended:?}");
+    }
+
     #[test]
     fn lock_of_a_killed_process_is_free() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE_NAME);
-        fs::write(&path, "").unwrap();
-        let mut holder = process::Command::new("flock")
-            .args(["-n".as_ref(), path.as_os_str(), "cat".as_ref()])
+        let mut holder = process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::lock::tests::lock_is_held_until_killed", "--nocapture"])
+            .env(HOLDS, dir.path())
             .stdin(process::Stdio::piped())
+            .stdout(process::Stdio::null())
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while owner(dir.path()).unwrap().is_none() {
-            assert!(Instant::now() < deadline, "flock never took the lock");
+        while fs::read_to_string(dir.path().join(FILE_NAME)).unwrap_or_default().is_empty() {
+            assert!(Instant::now() < deadline, "it never took the lock");
             thread::yield_now();
         }
-        let error = acquire(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("in use by another process"), "{error}");
+        let named = format!("in use by process {} on", holder.id());
+        let error = acquire(dir.path()).unwrap_err().to_string();
         holder.kill().unwrap();
-        drop(holder.stdin.take());
         holder.wait().unwrap();
+        assert!(error.contains(&named), "{error}");
+        assert_eq!(owner(dir.path()).unwrap(), None);
         drop(acquire(dir.path()).unwrap());
     }
 

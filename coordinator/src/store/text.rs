@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::config::{Data, Model};
+use scheduler::Change;
 use scheduler::event::{AttemptEnd, Device, FailureCause, Fusion, OutcomeKind};
 
 /// `state` of a trial that waits.
@@ -85,4 +86,32 @@ pub fn of_slots(slots: &[Device]) -> String {
 pub fn of_digests(digests: &BTreeMap<Data, String>) -> String {
     let entry = |(data, digest): (&Data, &String)| (data.name().to_owned(), digest.clone().into());
     serde_json::Value::Object(digests.iter().map(entry).collect()).to_string()
+}
+
+/// A change in a few words, for messages.
+pub fn of_change(change: &Change) -> String {
+    match change {
+        Change::SweepApplied(header) => format!("applying sweep `{}`", header.name),
+        Change::TrialsAdded(trials) => format!("adding {} trials", trials.len()),
+        Change::MembersAdded { sweep, trials, .. } => {
+            format!("adding {} members to sweep `{sweep}`", trials.len())
+        }
+        Change::MembersRemoved(sweep, trials) => {
+            format!("removing {} members from sweep `{sweep}`", trials.len())
+        }
+        Change::SweepExpanded(sweep) => format!("the expansion of sweep `{sweep}`"),
+        Change::SweepCompleted(sweep) => format!("the completion of sweep `{sweep}`"),
+        Change::SweepReopened(sweep) => format!("reopening sweep `{sweep}`"),
+        Change::DataPinned(sweep, _) => format!("pinning the data of sweep `{sweep}`"),
+        Change::WorkerAttached(hello) => format!("attaching worker `{}`", hello.id),
+        Change::WorkerDetached(worker) => format!("detaching worker `{worker}`"),
+        Change::AttemptStarted { attempt, .. } => format!("the start of attempt {attempt}"),
+        Change::AttemptAdopted(attempt) => format!("adopting attempt {attempt}"),
+        Change::AttemptEnded { attempt, .. } => format!("the end of attempt {attempt}"),
+        Change::EpochRecorded(attempt, metrics) => {
+            format!("epoch {} of attempt {attempt}", metrics.epoch)
+        }
+        Change::OutcomeRecorded(attempt, _) => format!("the outcome of attempt {attempt}"),
+        Change::TrialClosed(trial, ..) => format!("closing trial {trial}"),
+    }
 }

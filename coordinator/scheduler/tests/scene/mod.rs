@@ -1,7 +1,7 @@
 //! A stage for scheduler tests: short names for events, messages as short texts, a strict store
 //! behind the scheduler, and every invariant after every event.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, reason = "as in any test")]
 
 pub mod agent;
 pub mod ledger;

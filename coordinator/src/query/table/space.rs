@@ -1,7 +1,7 @@
 //! The parameters of a sweep's configs: which vary, and their values in the order of a table.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use common::config::{Config, Param, Value};
 use common::params::{self, Kind};
@@ -15,10 +15,11 @@ pub type Setting = Option<Value>;
 /// Which parameters the configs of a sweep have.
 #[derive(Default)]
 pub struct Survey {
-    /// Those with different settings, sorted by name.
+    /// Those with different values, sorted by name. One that some configs lack and the others agree
+    /// on is not among them: another parameter decides whether it has an effect.
     pub varying: Vec<Param>,
-    /// The setting of the first config, for those that any config has.
-    first: BTreeMap<Param, Setting>,
+    /// The first value seen, for those that any config has.
+    first: BTreeMap<Param, Value>,
 }
 
 impl Survey {
@@ -40,26 +41,13 @@ impl Session {
     /// Looks at every config of a sweep.
     pub(super) fn survey(&self, sweep: &Known, removed: bool) -> Result<Survey, QueryError> {
         let mut survey = Survey::default();
-        let mut is_first = true;
-        let mut varies = std::collections::BTreeSet::new();
+        let mut varies = BTreeSet::new();
         self.each_config(sweep, removed, |_, config| {
-            for param in Param::ALL {
-                let setting = config.get(param);
-                match survey.first.get(&param) {
-                    Some(first) if *first != setting => {
-                        varies.insert(param);
-                    }
-                    Some(_) => {}
-                    None if setting.is_none() => {}
-                    None => {
-                        if !is_first {
-                            varies.insert(param);
-                        }
-                        survey.first.insert(param, setting);
-                    }
+            for (param, value) in config.values() {
+                if *survey.first.entry(param).or_insert(value) != value {
+                    varies.insert(param);
                 }
             }
-            is_first = false;
         })?;
         survey.varying = varies.into_iter().collect();
         Ok(survey)

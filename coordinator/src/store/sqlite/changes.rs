@@ -34,47 +34,19 @@ impl Refusal {
         let path = path.into();
         match self {
             Refusal::NoSuchRow => {
-                let trouble = Trouble::Contradiction(name(change));
+                let trouble = Trouble::Contradiction(text::of_change(change));
                 StoreError::NotCommitted { path, trouble, source: None }
             }
             Refusal::Sqlite(source) => {
                 let contradicts =
                     source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
                 let trouble = match contradicts {
-                    true => Trouble::Contradiction(name(change)),
+                    true => Trouble::Contradiction(text::of_change(change)),
                     false => Trouble::of(&source),
                 };
                 StoreError::NotCommitted { path, trouble, source: Some(source.into()) }
             }
         }
-    }
-}
-
-/// A change in a few words.
-fn name(change: &Change) -> String {
-    match change {
-        Change::SweepApplied(header) => format!("applying sweep `{}`", header.name),
-        Change::TrialsAdded(trials) => format!("adding {} trials", trials.len()),
-        Change::MembersAdded { sweep, trials, .. } => {
-            format!("adding {} members to sweep `{sweep}`", trials.len())
-        }
-        Change::MembersRemoved(sweep, trials) => {
-            format!("removing {} members from sweep `{sweep}`", trials.len())
-        }
-        Change::SweepExpanded(sweep) => format!("the expansion of sweep `{sweep}`"),
-        Change::SweepCompleted(sweep) => format!("the completion of sweep `{sweep}`"),
-        Change::SweepReopened(sweep) => format!("reopening sweep `{sweep}`"),
-        Change::DataPinned(sweep, _) => format!("pinning the data of sweep `{sweep}`"),
-        Change::WorkerAttached(hello) => format!("attaching worker `{}`", hello.id),
-        Change::WorkerDetached(worker) => format!("detaching worker `{worker}`"),
-        Change::AttemptStarted { attempt, .. } => format!("the start of attempt {attempt}"),
-        Change::AttemptAdopted(attempt) => format!("adopting attempt {attempt}"),
-        Change::AttemptEnded { attempt, .. } => format!("the end of attempt {attempt}"),
-        Change::EpochRecorded(attempt, metrics) => {
-            format!("epoch {} of attempt {attempt}", metrics.epoch)
-        }
-        Change::OutcomeRecorded(attempt, _) => format!("the outcome of attempt {attempt}"),
-        Change::TrialClosed(trial, ..) => format!("closing trial {trial}"),
     }
 }
 
@@ -115,10 +87,7 @@ impl<'c> Rows<'c> {
                 [sweep.as_str(), digest],
             ),
             Change::WorkerAttached(hello) => self.worker_attached(hello),
-            Change::WorkerDetached(worker) => self.one(
-                "UPDATE workers SET attached = 0, last_seen_unix_ms = ?2 WHERE id = ?1",
-                params![worker.as_str(), self.at_unix_ms],
-            ),
+            Change::WorkerDetached(worker) => self.worker_detached(worker),
             Change::AttemptStarted { attempt, worker, cohort, cohort_size } => {
                 self.attempt_started(*attempt, worker, *cohort, *cohort_size)
             }
@@ -252,6 +221,13 @@ impl<'c> Rows<'c> {
                 self.at_unix_ms,
             ],
         )
+    }
+
+    /// A worker that is not stored leaves no row to change.
+    fn worker_detached(&self, worker: &WorkerId) -> Done {
+        self.prepare("UPDATE workers SET attached = 0, last_seen_unix_ms = ?2 WHERE id = ?1")?
+            .execute(params![worker.as_str(), self.at_unix_ms])?;
+        Ok(())
     }
 
     fn attempt_started(
