@@ -408,3 +408,6 @@ async fn next(expansion: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ impl Worker {
         let data = sweep.data;
         if let Some(fault) = self.data_faults.get(&data) {
             return Err(format!(
-                "a cohort failed on its `{}`, so it gets none of it until it attaches again: {fault}",
+                "a cohort failed on its `{}`; it gets none of it until it attaches again: {fault}",
                 data.name(),
             ));
         }

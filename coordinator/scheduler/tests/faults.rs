@@ -1,5 +1,6 @@
 //! Random faults, then peace: after every event the invariants hold and the strict store accepts
 //! every change; once the faults stop, every sweep completes with one outcome per trial.
+#![allow(clippy::unwrap_used, reason = "as in any test")]
 
 mod scene;
 
@@ -15,6 +16,9 @@ use scheduler::overview::SweepState;
 
 const SWEEPS: [&str; 2] = ["a", "b"];
 const TRIALS_MAX: u64 = 24;
+/// Peace lasts at most this long, in seconds.
+const ROUNDS_MAX: u32 = 500;
+const ROUNDS_PER_SESSION: u32 = 20;
 
 /// What may happen. Numbers choose among what there is.
 #[derive(Clone, Debug)]
@@ -85,7 +89,8 @@ fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         6 => (1..6_000_u64).prop_map(|milliseconds| Fault::Wait { milliseconds }),
         4 => agent.clone().prop_map(|agent| Fault::Attach { agent }),
-        2 => (agent.clone(), any::<bool>()).prop_map(|(agent, heard)| Fault::Break { agent, heard }),
+        2 => (agent.clone(), any::<bool>())
+            .prop_map(|(agent, heard)| Fault::Break { agent, heard }),
         1 => Just(Fault::HearBreaks),
         1 => agent.clone().prop_map(|agent| Fault::Crash { agent }),
         6 => (agent.clone(), prop::bool::weighted(0.1))
@@ -226,14 +231,15 @@ impl World {
 
     /// Every fault ends; everything must finish in a bounded time.
     fn heal(&mut self) {
-        for agent in 0..self.agents.len() {
-            self.attach(agent);
-        }
         for sweep in 0..SWEEPS.len() {
             self.expand(sweep, false);
         }
-        for _ in 0..500 {
+        for round in 0..ROUNDS_MAX {
             for agent in 0..self.agents.len() {
+                // A worker with a data fault is repaired and attaches again.
+                if round % ROUNDS_PER_SESSION == 0 {
+                    self.attach(agent);
+                }
                 self.agents[agent].receive_all();
                 let event = self.agents[agent].send(usize::MAX);
                 self.apply(event);

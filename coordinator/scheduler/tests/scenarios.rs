@@ -1,4 +1,5 @@
 //! Stories of leases and attempts: each checks what was sent, and that nothing else was.
+#![allow(clippy::unwrap_used, reason = "as in any test")]
 
 mod scene;
 
@@ -168,7 +169,7 @@ fn failed_data_blames_the_worker_until_it_attaches_again() {
     let report = vec![died(1, &[attempt(1, 1)], FailureCause::Data)];
     sends!(scene, reported("w", 1, 1, report), ["ack w 1"]);
     assert_eq!(scene.ledger.trial(1).deaths, 0);
-    let reason = "a cohort failed on its `strokes`, so it gets none of it until it attaches again: \
+    let reason = "a cohort failed on its `strokes`; it gets none of it until it attaches again: \
                   signal 9";
     assert_eq!(scene.worker("w").reason.as_deref(), Some(reason));
     sends!(scene, detached("w", 1), []);

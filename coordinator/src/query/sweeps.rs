@@ -6,7 +6,7 @@ use common::ids::TrialId;
 use common::wire;
 use rusqlite::{Connection, Row};
 
-use super::{QueryError, Session};
+use super::{QueryError, Reader};
 use crate::store::text;
 
 /// Failures that a sweep's answer has.
@@ -14,8 +14,9 @@ const FAILURES_MAX: u32 = 5;
 /// A failure's reason is cut here: the trial's own answer has all of it.
 const REASON_CHARS_MAX: usize = 300;
 
-impl Session {
-    pub(super) fn sweeps(&self) -> Result<Vec<wire::Sweep>, QueryError> {
+impl Reader {
+    /// Every sweep, oldest first, without its failures.
+    pub fn sweeps(&self) -> Result<Vec<wire::Sweep>, QueryError> {
         let snapshot = self.snapshot()?;
         let wrong = self.wrong("the sweeps");
         let names = self.names().map_err(wrong)?;
@@ -26,7 +27,9 @@ impl Session {
         Ok(sweeps)
     }
 
-    pub(super) fn sweep(&self, name: &str) -> Result<wire::Sweep, QueryError> {
+    /// One sweep. `eta_seconds`, and the reason where nothing runs, only a running coordinator
+    /// knows.
+    pub fn sweep(&self, name: &str) -> Result<wire::Sweep, QueryError> {
         let snapshot = self.snapshot()?;
         let known = self.known(name)?;
         let wrong = self.wrong("the sweeps");

@@ -5,7 +5,7 @@ use common::wire;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::history::{self, Recorded};
-use super::{Elsewhere, Known, QueryError, Session};
+use super::{Elsewhere, Known, QueryError, Reader};
 use crate::store::text;
 
 /// Epochs of an answer, the newest: with all else it stays under a message's size. A table of
@@ -23,8 +23,10 @@ const DIGITS_MIN: usize = 4;
 /// Trials that an ambiguous start names.
 const MATCHES_MAX: u32 = 6;
 
-impl Session {
-    pub(super) fn trial(&self, sweep: &str, trial: &str) -> Result<wire::Trial, QueryError> {
+impl Reader {
+    /// A trial of a sweep by its id or at least four digits of its start. Has its newest
+    /// `ATTEMPTS_MAX` attempts and `EPOCHS_MAX` epochs.
+    pub fn trial(&self, sweep: &str, trial: &str) -> Result<wire::Trial, QueryError> {
         let snapshot = self.snapshot()?;
         let id = self.resolve(&self.known(sweep)?, trial)?;
         let wrong = self.wrong("the trial");
@@ -37,7 +39,9 @@ impl Session {
         Ok(answer)
     }
 
-    pub(super) fn log(&self, sweep: &str, trial: &str) -> Result<wire::GetLogResponse, QueryError> {
+    /// What the trainers of a trial's attempts wrote to stderr last, oldest first; of those whose
+    /// cohort failed, since the others leave nothing behind.
+    pub fn log(&self, sweep: &str, trial: &str) -> Result<wire::GetLogResponse, QueryError> {
         let snapshot = self.snapshot()?;
         let id = self.resolve(&self.known(sweep)?, trial)?;
         let mut logs = logs(&snapshot, id).map_err(self.wrong("the logs"))?;

@@ -2,11 +2,14 @@
 
 use common::wire;
 
-use super::{QueryError, Session};
+use super::{QueryError, Reader};
 use crate::store::lock;
 
-impl Session {
-    pub(super) fn workers(&self) -> Result<Vec<wire::Worker>, QueryError> {
+impl Reader {
+    /// Every worker that ever attached, by id. Without a running coordinator all of them are
+    /// lost. The store knows how many cohorts a worker runs and not in which of its slots: they
+    /// are listed from the first slot on.
+    pub fn workers(&self) -> Result<Vec<wire::Worker>, QueryError> {
         // A directory whose lock cannot be looked at (another user's) may well be in use.
         let is_served = !matches!(lock::owner(&self.state_dir), Ok(None));
         let snapshot = self.snapshot()?;

@@ -34,6 +34,9 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const STATEMENTS_CACHED: usize = 64;
 /// Interior pages and the hot leaves of hundreds of running trials.
 const CACHE_KIB: i64 = 64 << 10;
+/// Pages of the log before they go to the database: epochs of many running trials touch a page
+/// each, and a page that is written often is then moved once.
+const LOG_PAGES: i64 = 8_192;
 /// The log is cut back to this size once readers let it.
 const LOG_BYTES_MAX: i64 = 64 << 20;
 
@@ -77,6 +80,7 @@ impl SqliteStore {
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)
     }
 

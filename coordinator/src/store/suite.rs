@@ -57,7 +57,7 @@ pub fn contents(store: &mut dyn Store) -> Contents {
     let mut sink = |event: Event| {
         assert_eq!(found.cohort_max, None, "nothing follows `Restored`");
         let early = found.trials.is_empty() && found.members.is_empty();
-        match event {
+        match event.clone() {
             Event::SweepRestored(restored) => {
                 assert!(early && header.is_none());
                 header = Some(restored);
@@ -78,7 +78,15 @@ pub fn contents(store: &mut dyn Store) -> Contents {
                 found.members.entry(sweep).or_default().extend(page);
             }
             Event::Restored { cohort_max } => found.cohort_max = Some(cohort_max),
-            other => panic!("{other:?} is no part of a restoration"),
+            Event::SweepApplied(_)
+            | Event::TrialsAdded(..)
+            | Event::SweepExpanded(_)
+            | Event::WorkerAttached(..)
+            | Event::WorkerDetached(..)
+            | Event::Heartbeat { .. }
+            | Event::Reported { .. }
+            | Event::Closing
+            | Event::Tick => panic!("{event:?} is no part of a restoration"),
         }
     };
     store.restore(&mut sink).unwrap();

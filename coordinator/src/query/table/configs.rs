@@ -8,7 +8,7 @@ use common::wire::{self, TableRequest, cell};
 use super::space::{self, Points, Setting, Survey};
 use super::{Parts, Sink, column, metric, param_cell, params};
 use crate::query::statistics::{self, Place, Summary, pivot};
-use crate::query::{Known, Metric, QueryError, Session};
+use crate::query::{Known, Metric, QueryError, Reader};
 use crate::store::text;
 
 /// Columns of a table: its first part and each row stay under a message's size.
@@ -37,7 +37,7 @@ struct Group {
 /// A group with the ranks of its settings, by row, column and choice parameter.
 type Ranked = (Box<[usize]>, Group);
 
-impl Session {
+impl Reader {
     pub(super) fn table_of_configs(
         &self,
         sweep: &Known,

@@ -7,7 +7,7 @@ use common::wire;
 use super::trials::Identity;
 use super::{Parts, Sink, column, integer_cell, number_cell};
 use crate::query::history::{self, Recorded};
-use crate::query::{Known, QueryError, Session, trial};
+use crate::query::{Known, QueryError, Reader, trial};
 
 /// Epochs that are read at a time.
 const PAGE_EPOCHS: u32 = 1_000;
@@ -25,7 +25,7 @@ const METRICS: [&str; 9] = [
     "seconds",
 ];
 
-impl Session {
+impl Reader {
     pub(super) fn table_of_epochs(
         &self,
         sweep: &Known,

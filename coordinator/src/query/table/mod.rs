@@ -13,7 +13,7 @@ use common::spec::{self, TableSpec};
 use common::wire::{self, TableLevel, TablePart, TableRequest, TableRow, cell};
 use prost::Message;
 
-use super::{Known, Metric, QueryError, Session, error};
+use super::{Known, Metric, QueryError, Reader, error};
 use space::Survey;
 
 /// A part is sent when its rows reach this size, a fraction of the largest message.
@@ -24,8 +24,14 @@ const PART_ROWS_MAX: usize = 1_000;
 /// Takes parts; may block. `Break` ends the table early.
 pub type Sink<'s> = &'s mut dyn FnMut(TablePart) -> ControlFlow<()>;
 
-impl Session {
-    pub(super) fn table(&self, request: &TableRequest, sink: Sink) -> Result<(), QueryError> {
+impl Reader {
+    /// Answers a table request in parts of bounded size; the first has the columns.
+    ///
+    /// No snapshot is held while `sink` runs, so a long table may mix the states of different
+    /// moments, each row being of one. By config, a cell's `unfinished` counts pending, running
+    /// and cancelled trials, and a combination of parameters that the sweep does not have is a
+    /// cell without value. A number that is missing or not finite is empty text.
+    pub fn table(&self, request: &TableRequest, sink: Sink) -> Result<(), QueryError> {
         let sweep = self.known(&request.sweep)?;
         let level = TableLevel::try_from(request.level)
             .map_err(|_| QueryError::UnknownLevel { level: request.level })?;

@@ -7,7 +7,7 @@ use common::config::{Config, Param, Value};
 use common::params::{self, Kind};
 use rusqlite::Row;
 
-use crate::query::{Known, QueryError, Session};
+use crate::query::{Known, QueryError, Reader};
 
 /// What a parameter is in a config: a value, or none where it has no effect.
 pub type Setting = Option<Value>;
@@ -37,7 +37,7 @@ impl Survey {
 /// Settings by config, in the order of the parameters that were asked for.
 pub type Points = HashMap<i64, Box<[Setting]>>;
 
-impl Session {
+impl Reader {
     /// Looks at every config of a sweep.
     pub(super) fn survey(&self, sweep: &Known, removed: bool) -> Result<Survey, QueryError> {
         let mut survey = Survey::default();

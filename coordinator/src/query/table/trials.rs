@@ -8,7 +8,7 @@ use rusqlite::Row;
 use super::space::Points;
 use super::{Parts, Sink, column, integer_cell, number_cell, param_cell, text_cell};
 use crate::query::sweeps::epochs_so_far;
-use crate::query::{Known, Metric, QueryError, Session};
+use crate::query::{Known, Metric, QueryError, Reader};
 
 /// Trials that are read at a time.
 const PAGE_TRIALS: u32 = 500;
@@ -30,7 +30,7 @@ pub struct Member {
 
 /// What every row of a table of trials or epochs begins with.
 pub struct Identity<'r> {
-    reader: &'r Session,
+    reader: &'r Reader,
     sweep: &'r Known,
     removed: bool,
     params: Vec<Param>,
@@ -40,7 +40,7 @@ pub struct Identity<'r> {
 impl<'r> Identity<'r> {
     /// Looks at the sweep's configs.
     pub fn new(
-        reader: &'r Session,
+        reader: &'r Reader,
         sweep: &'r Known,
         removed: bool,
     ) -> Result<Identity<'r>, QueryError> {
@@ -127,7 +127,7 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
     })
 }
 
-impl Session {
+impl Reader {
     pub(super) fn table_of_trials(
         &self,
         sweep: &Known,

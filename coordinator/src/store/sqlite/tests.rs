@@ -58,13 +58,8 @@ fn sqlite_keeps_what_it_promises_to_the_disk() {
     let dir = Directory::new();
     let store = dir.store();
     let pragma = |name: &str| -> String {
-        let value = store.connection.pragma_query_value(None, name, |row| {
-            row.get_ref(0).map(|value| match value {
-                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-                other => other.as_str().unwrap().to_owned(),
-            })
-        });
-        value.unwrap()
+        let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+        store.connection.query_row(&sql, (), |row| row.get(0)).unwrap()
     };
     assert_eq!(pragma("journal_mode"), "wal");
     assert_eq!(pragma("synchronous"), "2", "full");

@@ -245,7 +245,18 @@ impl Rows {
                 let twice = self.epochs.insert((*attempt, metrics.epoch), *metrics);
                 twice.is_none().then_some(())
             }
-            other => panic!("{other:?} is no change of an attempt"),
+            Change::SweepApplied(_)
+            | Change::TrialsAdded(_)
+            | Change::MembersAdded { .. }
+            | Change::MembersRemoved(..)
+            | Change::SweepExpanded(_)
+            | Change::SweepCompleted(_)
+            | Change::SweepReopened(_)
+            | Change::DataPinned(..)
+            | Change::WorkerAttached(_)
+            | Change::WorkerDetached(_)
+            | Change::OutcomeRecorded(..)
+            | Change::TrialClosed(..) => panic!("{change:?} is no change of an attempt"),
         }
     }
 
