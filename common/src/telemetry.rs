@@ -17,12 +17,20 @@ pub fn init<W>(writer: W)
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let filter =
-        EnvFilter::try_from_env("GRADSWEEP_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let asked = std::env::var("GRADSWEEP_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(if asked.is_empty() { DEFAULT_FILTER } else { &asked });
+    let refused = filter.as_ref().err().map(ToString::to_string);
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match std::env::var("GRADSWEEP_LOG_FORMAT").as_deref() {
         Ok("json") => logs.json().init(),
         _ => logs.with_ansi(false).init(),
+    }
+    if let Some(reason) = refused {
+        tracing::warn!(
+            GRADSWEEP_LOG = asked,
+            "not a filter, so the default is used: {reason}; accepted: `debug`, `worker=debug`"
+        );
     }
 }
 

@@ -66,7 +66,7 @@ impl Metrics {
                 "scheduler_apply_seconds",
                 "Seconds that the scheduler takes for one event.",
                 // Most events take microseconds.
-                1e-2,
+                100.0,
             )?,
             rpc_seconds: r.histograms("rpc_seconds", calls, &["method", "code"])?,
             registry: registry.clone(),
@@ -286,8 +286,8 @@ impl Registrar<'_> {
         self.single(IntCounterVec::new(options(name, help), labels))
     }
 
-    fn histogram(&self, name: &str, help: &str, scale: f64) -> prometheus::Result<Histogram> {
-        let buckets = SECONDS_BUCKETS.map(|bound| bound * scale).to_vec();
+    fn histogram(&self, name: &str, help: &str, parts: f64) -> prometheus::Result<Histogram> {
+        let buckets = SECONDS_BUCKETS.map(|bound| bound / parts).to_vec();
         self.single(Histogram::with_opts(HistogramOpts::from(options(name, help)).buckets(buckets)))
     }
 

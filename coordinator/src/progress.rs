@@ -3,7 +3,6 @@
 //! when everything that was asked for is done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,41 +185,66 @@ impl Progress {
 /// What is on the screen.
 #[derive(Default)]
 struct Shown {
-    bars: BTreeMap<SweepName, ProgressBar>,
+    bars: BTreeMap<SweepName, Bar>,
     /// Sweeps that were seen with work left.
     begun: BTreeSet<SweepName>,
     /// Sweeps whose end was shown.
     over: BTreeSet<SweepName>,
 }
 
+/// The two lines of a sweep: all of it on one would be cut off on a terminal of 80 columns.
+struct Bar {
+    bar: ProgressBar,
+    below: ProgressBar,
+}
+
+impl Bar {
+    fn new(bars: &MultiProgress, sweep: &SweepOverview) -> Bar {
+        let line = |template| {
+            let style = ProgressStyle::with_template(template);
+            let style = style.expect("the template is well formed").progress_chars("=> ");
+            let bar = ProgressBar::new(sweep.counts.wanted()).with_style(style);
+            bars.add(bar.with_prefix(sweep.name.to_string()))
+        };
+        let bar = line("{prefix} [{bar:32}] {pos}/{len} {wide_msg}");
+        Bar { bar, below: line("  {wide_msg}") }
+    }
+
+    fn draw(&self, sweep: &SweepOverview, trouble: Option<&str>) {
+        self.bar.set_length(sweep.counts.wanted());
+        self.bar.set_position(sweep.counts.ended());
+        self.bar.set_message(pace(sweep));
+        self.below.set_message(details(sweep, trouble));
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+        self.below.finish_and_clear();
+    }
+}
+
 impl Shown {
     fn draw(&mut self, bars: &MultiProgress, overview: &Overview, trouble: Option<&str>) {
         for sweep in overview.sweeps.iter().filter(|sweep| !self.over.contains(&sweep.name)) {
-            if over(sweep) && !self.begun.contains(&sweep.name) {
+            let is_old = over(sweep) && !self.begun.contains(&sweep.name);
+            // A sweep that is about to be expanded would show as a full bar.
+            if is_old || sweep.counts.wanted() == 0 {
                 continue;
             }
-            let bar = self.bars.entry(sweep.name.clone()).or_insert_with(|| {
-                let style =
-                    ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} {wide_msg}");
-                let style = style.expect("the template is well formed").progress_chars("=> ");
-                bars.add(ProgressBar::new(0).with_style(style))
-            });
-            bar.set_prefix(sweep.name.to_string());
-            bar.set_length(sweep.counts.wanted());
-            bar.set_position(sweep.counts.ended());
-            bar.set_message(details(sweep, trouble));
+            let new = || Bar::new(bars, sweep);
+            self.bars.entry(sweep.name.clone()).or_insert_with(new).draw(sweep, trouble);
         }
     }
 
     fn finish(&mut self, sweep: &SweepName) {
         if let Some(bar) = self.bars.remove(sweep) {
-            bar.finish_and_clear();
+            bar.clear();
         }
     }
 
     fn clear(&mut self) {
         for bar in self.bars.values() {
-            bar.finish_and_clear();
+            bar.clear();
         }
         self.bars.clear();
     }
@@ -259,10 +283,30 @@ fn trouble(health: &Health) -> Option<String> {
 /// Where a sweep stands, in one line.
 fn line(sweep: &SweepOverview, trouble: Option<&str>) -> String {
     let counts = &sweep.counts;
-    let details = details(sweep, trouble);
-    format!("{}: {}/{} done, {details}", sweep.name, counts.ended(), counts.wanted())
+    let mut text = format!("{}: {}/{} done", sweep.name, counts.ended(), counts.wanted());
+    for part in [pace(sweep), details(sweep, trouble)] {
+        if !part.is_empty() {
+            text.push_str(&format!(", {part}"));
+        }
+    }
+    text
 }
 
+/// How fast it goes and how long it takes; empty where nothing runs.
+fn pace(sweep: &SweepOverview) -> String {
+    let mut text = String::new();
+    if sweep.counts.running > 0 && sweep.examples_per_second > 0.0 {
+        let speed = sweep.examples_per_second;
+        text.push_str(&format!("{speed:.0} examples/s"));
+    }
+    if let Some(seconds) = sweep.eta_seconds {
+        let comma = if text.is_empty() { "" } else { ", " };
+        text.push_str(&format!("{comma}ETA {}", duration(seconds)));
+    }
+    text
+}
+
+/// Its trials, the best of them, and what is wrong.
 fn details(sweep: &SweepOverview, trouble: Option<&str>) -> String {
     let counts = &sweep.counts;
     let mut text = format!(
@@ -270,21 +314,14 @@ fn details(sweep: &SweepOverview, trouble: Option<&str>) -> String {
         counts.running, counts.failed, counts.diverged
     );
     if let Some((trial, error)) = sweep.best {
-        write!(text, ", best {:.2}% ({trial})", error * 100.0).expect("a string takes text");
-    }
-    if counts.running > 0 && sweep.examples_per_second > 0.0 {
-        let speed = sweep.examples_per_second;
-        write!(text, ", {speed:.0} examples/s").expect("a string takes text");
-    }
-    if let Some(seconds) = sweep.eta_seconds {
-        write!(text, ", ETA {}", duration(seconds)).expect("a string takes text");
+        text.push_str(&format!(", best {:.2}% ({trial})", error * 100.0));
     }
     let state = match &sweep.state {
         SweepState::Running | SweepState::Completed => None,
         SweepState::Stopped { reason } | SweepState::Waiting { reason } => Some(reason.as_str()),
     };
     if let Some(reason) = trouble.or(state) {
-        write!(text, " - {reason}").expect("a string takes text");
+        text.push_str(&format!(" - {reason}"));
     }
     text
 }
@@ -341,8 +378,8 @@ mod tests {
         let running = sweep(SweepState::Running, counts);
         assert_eq!(
             line(&running, None),
-            "depth: 5/12 done, 2 running, 1 failed, 1 diverged, best 2.31% (00000000000000ff), \
-             1234 examples/s, ETA 3 min 20 s"
+            "depth: 5/12 done, 1234 examples/s, ETA 3 min 20 s, 2 running, 1 failed, 1 diverged, \
+             best 2.31% (00000000000000ff)"
         );
         let waiting = sweep(SweepState::Waiting { reason: "no worker".into() }, counts);
         assert!(line(&waiting, None).ends_with(" - no worker"));

@@ -30,7 +30,7 @@ pub enum StoreError {
         #[source]
         source: Box<rusqlite::Error>,
     },
-    /// A step of opening the file failed.
+    /// A step of opening the file, or of starting from it, failed.
     #[error("cannot {step} {}: {trouble}", path.display())]
     Open {
         /// The step.

@@ -31,9 +31,9 @@ pub trait Store: Send {
     /// drop what is in memory and `restore`.
     fn commit(&mut self, changes: &[Change], at_unix_ms: u64) -> Result<(), StoreError>;
 
-    /// Sends what is stored to `sink`: sweeps with their standing, oldest first, then trials, then members by sweep
-    /// in the order of expansion, both in pages of at most `RESTORE_ROWS_MAX`, then
-    /// `Event::Restored`. Whoever was attached when the store was last written counts as
+    /// Sends what is stored to `sink`: sweeps with their standing, oldest first, then trials, then
+    /// members by sweep in the order of expansion, both in pages of at most `RESTORE_ROWS_MAX`,
+    /// then `Event::Restored`. Whoever was attached when the store was last written counts as
     /// detached from here on.
     ///
     /// A stored trial's `val_error` is its outcome's where it has one, else the latest epoch's.

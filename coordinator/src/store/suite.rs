@@ -2,6 +2,7 @@
 
 pub mod memory;
 mod random;
+mod scheduled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Place>) {
     refuses_contradictions(&*fresh());
     restores_in_pages(&*fresh());
     random::equals_the_model(fresh);
+    scheduled::accepts_what_the_scheduler_decides(fresh);
 }
 
 pub const AT: u64 = 1_700_000_000_000;
@@ -225,6 +227,41 @@ fn failed(counted: bool) -> AttemptEnd {
     }
 }
 
+/// The life of the trials of `restores_every_change`.
+fn lives() -> Vec<Change> {
+    vec![
+        Change::SweepExpanded(name("first")),
+        Change::DataPinned(name("first"), "digest".into()),
+        Change::MembersRemoved(name("first"), vec![trial(5).id]),
+        Change::WorkerAttached(hello("w1")),
+        started(attempt(0, 1), "w1", 8),
+        started(attempt(1, 1), "w1", 8),
+        started(attempt(2, 1), "w1", 9),
+        started(attempt(3, 1), "w1", 12),
+        Change::EpochRecorded(attempt(0, 1), metrics(1)),
+        Change::EpochRecorded(attempt(0, 1), metrics(2)),
+        ended(attempt(0, 1), AttemptEnd::WorkerLost),
+        started(attempt(0, 2), "w1", 10),
+        Change::EpochRecorded(attempt(0, 2), metrics(2)),
+        ended(attempt(0, 2), AttemptEnd::Outcome(OutcomeKind::Completed)),
+        Change::OutcomeRecorded(attempt(0, 2), outcome(OutcomeKind::Completed, Some(0.25))),
+        Change::AttemptEnded {
+            attempt: attempt(1, 1),
+            end: failed(true),
+            deaths: 1,
+            cohort_size_max: Some(2),
+        },
+        ended(attempt(2, 1), AttemptEnd::Returned),
+        Change::EpochRecorded(attempt(2, 1), metrics(1)),
+        Change::AttemptAdopted(attempt(2, 1)),
+        Change::TrialClosed(trial(4).id, OutcomeKind::Cancelled, "no sweep wants it".into()),
+        Change::SweepCompleted(name("second")),
+        Change::SweepReopened(name("second")),
+        Change::SweepCompleted(name("first")),
+        Change::WorkerDetached(worker("w1")),
+    ]
+}
+
 /// Every kind of change, and what a restart must know of it.
 fn restores_every_change(place: &dyn Place) {
     let mut store = place.open();
@@ -233,40 +270,7 @@ fn restores_every_change(place: &dyn Place) {
     commit(&mut *store, added("first", 0, &[0, 1, 2, 3, 4, 5]));
     commit(&mut *store, [Change::SweepApplied(header("second"))]);
     commit(&mut *store, added("second", 0, &[2, 0]));
-    commit(
-        &mut *store,
-        [
-            Change::SweepExpanded(name("first")),
-            Change::DataPinned(name("first"), "digest".into()),
-            Change::MembersRemoved(name("first"), vec![trial(5).id]),
-            Change::WorkerAttached(hello("w1")),
-            started(attempt(0, 1), "w1", 8),
-            started(attempt(1, 1), "w1", 8),
-            started(attempt(2, 1), "w1", 9),
-            started(attempt(3, 1), "w1", 12),
-            Change::EpochRecorded(attempt(0, 1), metrics(1)),
-            Change::EpochRecorded(attempt(0, 1), metrics(2)),
-            ended(attempt(0, 1), AttemptEnd::WorkerLost),
-            started(attempt(0, 2), "w1", 10),
-            Change::EpochRecorded(attempt(0, 2), metrics(2)),
-            ended(attempt(0, 2), AttemptEnd::Outcome(OutcomeKind::Completed)),
-            Change::OutcomeRecorded(attempt(0, 2), outcome(OutcomeKind::Completed, Some(0.25))),
-            Change::AttemptEnded {
-                attempt: attempt(1, 1),
-                end: failed(true),
-                deaths: 1,
-                cohort_size_max: Some(2),
-            },
-            ended(attempt(2, 1), AttemptEnd::Returned),
-            Change::EpochRecorded(attempt(2, 1), metrics(1)),
-            Change::AttemptAdopted(attempt(2, 1)),
-            Change::TrialClosed(trial(4).id, OutcomeKind::Cancelled, "no sweep wants it".into()),
-            Change::SweepCompleted(name("second")),
-            Change::SweepReopened(name("second")),
-            Change::SweepCompleted(name("first")),
-            Change::WorkerDetached(worker("w1")),
-        ],
-    );
+    commit(&mut *store, lives());
     let mut first = header("first");
     first.data_digest = Some("digest".into());
     let kinds = [OutcomeKind::Completed, OutcomeKind::Cancelled].map(StoredState::Ended);

@@ -11,19 +11,15 @@ use rusqlite::{Connection, Row};
 use scheduler::Event;
 use scheduler::event::{StoredState, StoredTrial, SweepHeader, Trial};
 
-use crate::store::{RESTORE_ROWS_MAX, StoreError, Trouble, text};
+use crate::store::{RESTORE_ROWS_MAX, StoreError, text};
 
 type Sink<'s> = &'s mut dyn FnMut(Event);
 
 /// Sends everything, in one snapshot.
 pub fn run(connection: &mut Connection, path: &Path, sink: Sink) -> Result<(), StoreError> {
-    connection.execute("UPDATE workers SET attached = 0 WHERE attached = 1", ()).map_err(
-        |source| StoreError::NotCommitted {
-            path: path.into(),
-            trouble: Trouble::of(&source),
-            source: Some(source.into()),
-        },
-    )?;
+    connection
+        .execute("UPDATE workers SET attached = 0 WHERE attached = 1", ())
+        .map_err(|source| StoreError::open("write to", path, source))?;
     let snapshot =
         connection.transaction().map_err(|source| StoreError::read("the sweeps", path, source))?;
     let sweeps = sweeps(&snapshot, path, sink)?;
