@@ -63,7 +63,9 @@ pub enum LocalError {
     #[error("--local: lost track of the worker")]
     Wait(#[source] io::Error),
     /// It ends again and again, or says that it was asked for what cannot be.
-    #[error("--local: the worker does not run ({status}); its log, `{}`, ends:\n{tail}", log.display())]
+    #[error(
+        "--local: the worker does not run ({status}); its log, `{}`, ends:\n{tail}", log.display()
+    )]
     DoesNotRun {
         /// How it ended last.
         status: ExitStatus,
@@ -105,7 +107,7 @@ impl Local {
             let started = Instant::now();
             let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
             let mut child = self.start(&url, &log)?;
-            // `Child::wait` closes the pipe that the child still holds, and the worker ends with it.
+            // `Child::wait` closes a pipe that the child still holds, and the worker ends with it.
             let _lifeline = child.stdin.take();
             tracing::info!(pid = child.id(), log = %log.display(), "local worker started");
             let status = tokio::select! {

@@ -71,7 +71,7 @@ impl Metrics {
             rpc_seconds: r.histograms("rpc_seconds", calls, &["method", "code"])?,
             registry: registry.clone(),
         };
-        // The process's own series keep the names that dashboards know.
+        // Without the prefix: the process's own series have names that dashboards know.
         metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(metrics)
     }
@@ -393,7 +393,10 @@ mod tests {
         metrics.exposition(&overview).expect("text");
         let text = metrics.exposition(&overview).expect("text");
         let series = parse(&text);
-        let of_trial = r#"activation="grelu",depth="20",p="",sweep="depth",tau="2.5",trial="00000000000000ff""#;
+        let of_trial = concat!(
+            r#"activation="grelu",depth="20",p="","#,
+            r#"sweep="depth",tau="2.5",trial="00000000000000ff""#
+        );
         let expected = [
             (r#"gradsweep_trials{state="pending",sweep="depth"}"#.to_owned(), 4.0),
             (r#"gradsweep_trials{state="failed",sweep="depth"}"#.to_owned(), 2.0),

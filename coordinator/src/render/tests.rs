@@ -102,11 +102,11 @@ fn pivoted_table_as_text() {
     let expected = "\
 test_error in %: mean ± standard deviation (trials); * best of its column
 
-activation  relu                         relu                                     grelu
- init_gain  1                            1.4142135624                             -
+activation  relu                         relu                                          grelu
+ init_gain  1                            1.4142135624                                  -
      depth
-──────────────────────────────────────────────────────────────────────────────────────────────────
-         2  4.10 ± 0.20 (3)*             4.30 (1)                                 5.10 ± 1.10 (3)
+──────────────────────────────────────────────────────────────────────────────────────────────────────
+         2  4.10 ± 0.20 (3)*             4.30 (1)                                      5.10 ± 1.10 (3)
         80  7.25 ± 0.10 (2, 1 diverged)     - (0, 2 diverged, 1 failed, 4 unfinished)
 ";
     let text = plain(Format::Text, pivoted());
@@ -126,11 +126,22 @@ activation  relu
          2  \u{1b}[1m4.10 ± 0.20 (3)*\u{1b}[0m
         80  7.25 ± 0.10 (2, 1 diverged)
 
-activation  relu                                     grelu
- init_gain  1.4142135624                             -
+activation  relu
+ init_gain  1.4142135624
+     depth
+────────────────────────────────────────────────────────
+         2  4.30 (1)
+        80     - (0, 2 diverged, 1 failed, 4 unfinished)
+
+activation  grelu
+ init_gain  -
+     depth
+───────────────────────────
+         2  5.10 ± 1.10 (3)
+        80
 ";
     let text = written(Format::Text, style, pivoted());
-    assert!(text.starts_with(expected), "\n{text}");
+    assert_eq!(text, expected, "\n{text}");
 }
 
 #[test]
@@ -158,7 +169,7 @@ fn table_of_configs_as_text_aligns_at_the_deviation() {
 val_error in %: mean ± standard deviation (trials)
 
   lr  activation  val_error %
-───────────────────────────────────
+─────────────────────────────────
  0.1  relu        90.0 ± 0.0  (2)
 1e-5  -           10.5 ± 14.4 (4)
 ";
@@ -300,7 +311,7 @@ fn long_tables_are_written_page_by_page() {
     let row = |at| vec![text("t"), integer(at)];
     let rows = (0..12_000).map(row).collect();
     let text = plain(Format::Text, vec![part("", &["trial", "seed"], rows)]);
-    assert_eq!(text.matches("trial  seed").count(), 3);
+    assert_eq!(text.lines().filter(|line| line.starts_with("trial ")).count(), 3);
     assert_eq!(text.lines().filter(|line| line.starts_with("t  ")).count(), 12_000);
 }
 
@@ -380,7 +391,7 @@ sweep      depth
 model      mlp
 data       mnist
 state      running
-trials     15 completed, 2 running, 3 pending, 1 diverged, 1 failed, 4 removed
+trials     22: 15 completed, 2 running, 3 pending, 1 diverged, 1 failed, 4 removed
 configs    5 of 8 done
 epochs     321
 best       val_error 2.13 %, trial 00c0ffee00c0ffee

@@ -107,7 +107,7 @@ pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()>
         ("model", sweep.model.clone()),
         ("data", sweep.data.clone()),
         ("state", sweep.state.clone()),
-        ("trials", format!("{} of {}", counts_in_words(&counts), count_of(&counts))),
+        ("trials", format!("{}: {}", count_of(&counts), counts_in_words(&counts))),
         ("configs", format!("{} of {} done", sweep.configs_done, sweep.configs)),
         ("epochs", sweep.epochs.to_string()),
         ("best", best),

@@ -338,6 +338,7 @@ fn outlives_reopening_and_updates(place: &dyn Place) {
         fusion: Fusion::Auto,
         failures_max: None,
         slot_seconds_max: None,
+        data_digest: Some("carried over".into()),
         ..header("sweep")
     };
     commit(&mut *store, [Change::SweepApplied(again.clone())]);
@@ -345,10 +346,9 @@ fn outlives_reopening_and_updates(place: &dyn Place) {
     commit(&mut *store, added("sweep", 0, &[2, 3, 0]));
     commit(&mut *store, [Change::MembersRemoved(name("sweep"), vec![trial(1).id])]);
     let found = contents(&mut *place.open());
-    let header = SweepHeader { data_digest: Some("pinned".into()), ..again };
     assert_eq!(
         found.sweeps,
-        [Standing { header, expanded: false, completed: false, slot_seconds: 0.0 }]
+        [Standing { header: again, expanded: false, completed: false, slot_seconds: 0.0 }]
     );
     let mut members = found.members[&name("sweep")].clone();
     // Where a removed member stands among the others does not matter.

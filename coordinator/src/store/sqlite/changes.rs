@@ -122,7 +122,7 @@ impl<'c> Rows<'c> {
                 data = excluded.data, fusion = excluded.fusion, priority = excluded.priority,
                 failures_max = excluded.failures_max,
                 slot_seconds_max = excluded.slot_seconds_max,
-                data_digest = coalesce(excluded.data_digest, data_digest), expanded = 0",
+                data_digest = excluded.data_digest, expanded = 0",
             params![
                 header.name.as_str(),
                 header.yaml,

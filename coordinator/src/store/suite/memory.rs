@@ -206,9 +206,7 @@ impl Rows {
             });
             return Some(());
         };
-        let pinned = sweep.header.data_digest.take();
         sweep.header = header.clone();
-        sweep.header.data_digest = header.data_digest.clone().or(pinned);
         sweep.expanded = false;
         Some(())
     }
