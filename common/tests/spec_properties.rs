@@ -343,6 +343,10 @@ fn every_key_is_read() {
     let (rows, columns) = (vec![Param::Tau], vec![Param::Activation]);
     let table = TableSpec { rows, columns, metric: Some("test_error".into()) };
     assert_eq!(sweep.table, table);
+    for metric in common::spec::METRICS {
+        let sweep = with(&format!("table: {{metric: {metric}}}"));
+        assert_eq!(sweep.table.metric.as_deref(), Some(metric));
+    }
     assert_eq!(with("fusion: auto").fusion, Fusion::Auto);
     assert_eq!(with("fusion: 8").fusion, Fusion::Size(8));
 }

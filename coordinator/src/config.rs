@@ -134,6 +134,9 @@ fn local_worker(
         mistakes.push("error: --local 0: 1 and more slots per device are accepted".into());
         return None;
     }
+    if let Err(error) = local::check_trainer() {
+        mistakes.push(format!("error: {}", chain(&error)));
+    }
     match local::program() {
         Ok(program) => Some(Local {
             program,
@@ -200,6 +203,7 @@ mod tests {
         assert!(mistakes(&["--exit-when-done"]).contains("--exit-when-done needs a --sweep"));
         let text = mistakes(&["--local"]);
         assert!(text.contains("no worker program at"), "{text}");
+        assert!(text.contains("no trainer program at"), "{text}");
     }
 
     #[test]

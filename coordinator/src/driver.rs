@@ -6,6 +6,7 @@
 
 mod commits;
 mod expansion;
+mod failures;
 mod inbox;
 mod restore;
 
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::rpc::outgoing::{Outgoing, Outlet};
 use commits::{Commits, Failed, Then};
+use failures::Failures;
 use inbox::Request;
 
 pub use inbox::{Driven, Health, Inbox, Stopped};
@@ -96,6 +98,7 @@ pub struct Driver {
     /// What is left of their events.
     expansion: Option<mpsc::Receiver<Event>>,
     closing: bool,
+    failures: Failures,
     metrics: Arc<Metrics>,
     publisher: Publisher,
 }
@@ -141,10 +144,11 @@ impl Driver {
             sweeps,
             expansion: None,
             closing: false,
+            failures: Failures::default(),
             metrics,
             publisher,
         };
-        driver.commits.push(restored.effects).await;
+        driver.commits.push(restored.effects, Vec::new()).await;
         driver.apply_sweeps(restored.unexpanded);
         Ok((driver, inbox, Driven { overview, health, applied, clock }))
     }
@@ -216,6 +220,11 @@ impl Driver {
 
     async fn on_expansion(&mut self, event: Option<Event>) {
         match event {
+            Some(Event::SweepExpanded(name)) => {
+                self.apply(Event::SweepExpanded(name.clone())).await;
+                let applied = self.scheduler.applied(&name).expect("it was just applied");
+                tracing::info!("{}", expansion::told(&name, applied));
+            }
             Some(event) => self.apply(event).await,
             None => {
                 self.expansion = None;
@@ -273,15 +282,19 @@ impl Driver {
         let effects = self.scheduler.apply(self.clock.now(), event);
         self.metrics.scheduler_apply_seconds.observe(started.elapsed().as_secs_f64());
         self.publisher.stale = true;
-        self.commits.push(effects).await;
+        let failed = failures::among(&effects.changes, &self.scheduler);
+        self.commits.push(effects, failed).await;
     }
 
     fn on_committed(&mut self, committed: Vec<Then>) {
         for then in committed {
             match then {
-                Then::Send(messages) => {
+                Then::Send { messages, failed } => {
                     for message in messages {
                         self.deliver(message);
+                    }
+                    for line in failed.into_iter().filter_map(|trial| self.failures.line(trial)) {
+                        tracing::warn!("{line}");
                     }
                 }
                 // Whoever asked may have gone.
@@ -360,7 +373,7 @@ impl Driver {
         let seconds = self.metrics.store_commit_seconds.clone();
         self.commits = Commits::start(restored.store, seconds).map_err(DriverError::Writer)?;
         self.scheduler = restored.scheduler;
-        self.commits.push(restored.effects).await;
+        self.commits.push(restored.effects, Vec::new()).await;
         self.apply_sweeps(restored.unexpanded);
         self.publisher.stale = true;
         tracing::info!("the store was read again");

@@ -1,7 +1,8 @@
 //! `--local`: one worker on this host as a child that ends with the coordinator.
 //!
 //! The worker is told where its parent is by the pipe of its standard input: when that closes,
-//! however the coordinator ended, it drains and leaves. A worker that dies is started again.
+//! however the coordinator ended, it drains and leaves. A worker that dies is started again,
+//! unless it says by its status, as soon as it is started, that it cannot run here.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,8 +24,11 @@ const STARTS_FAILED_MAX: u32 = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Bytes of the worker's log that are shown when it does not start.
 const LOG_TAIL_BYTES: usize = 2048;
-/// The worker's status for a mistake in what was asked of it: no restart cures it.
-const STATUS_MISTAKE: i32 = 2;
+/// The worker's own statuses: an error of its host or files, and a mistake in what was asked of
+/// it. Right after a start no restart cures either.
+const STATUSES_BROKEN: [i32; 2] = [1, 2];
+/// Overrides the trainer program; the worker reads it too.
+const TRAINER_VARIABLE: &str = "GRADSWEEP_TRAINER";
 
 /// Why there is no local worker.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,17 @@ pub enum LocalError {
     Missing {
         /// Where it was looked for.
         path: PathBuf,
+    },
+    /// The trainer program is not there.
+    #[error(
+        "--local: no trainer program at `{}`{named}; `cargo build --release -p worker -p trainer` \
+         builds it", path.display()
+    )]
+    MissingTrainer {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What named the place, in brackets; empty where nothing did.
+        named: &'static str,
     },
     /// This program's own place is unknown.
     #[error("--local: cannot find this program's folder")]
@@ -62,7 +77,7 @@ pub enum LocalError {
     /// Waiting for it failed.
     #[error("--local: lost track of the worker")]
     Wait(#[source] io::Error),
-    /// It ends again and again, or says that it was asked for what cannot be.
+    /// It ends again and again, or says at once that it cannot run.
     #[error(
         "--local: the worker does not run ({status}); its log, `{}`, ends:\n{tail}", log.display()
     )]
@@ -81,6 +96,20 @@ pub fn program() -> Result<PathBuf, LocalError> {
     let own = std::env::current_exe().map_err(LocalError::OwnPath)?;
     let path = own.with_file_name("worker");
     if path.is_file() { Ok(path) } else { Err(LocalError::Missing { path }) }
+}
+
+/// Fails where the worker would find no trainer.
+pub fn check_trainer() -> Result<(), LocalError> {
+    let own = std::env::current_exe().map_err(LocalError::OwnPath)?;
+    trainer_is_there(std::env::var_os(TRAINER_VARIABLE).map(PathBuf::from), &own)
+}
+
+fn trainer_is_there(named: Option<PathBuf>, own: &Path) -> Result<(), LocalError> {
+    let (path, named) = match named {
+        Some(path) => (path, " (GRADSWEEP_TRAINER)"),
+        None => (own.with_file_name("trainer"), ""),
+    };
+    if path.is_file() { Ok(()) } else { Err(LocalError::MissingTrainer { path, named }) }
 }
 
 /// How the worker is started.
@@ -115,7 +144,8 @@ impl Local {
                 () = stop.cancelled() => return drain(child).await,
             };
             starts_failed = if started.elapsed() < START { starts_failed + 1 } else { 0 };
-            if status.code() == Some(STATUS_MISTAKE) || starts_failed >= STARTS_FAILED_MAX {
+            let says_broken = status.code().is_some_and(|code| STATUSES_BROKEN.contains(&code));
+            if starts_failed > 0 && (says_broken || starts_failed >= STARTS_FAILED_MAX) {
                 let tail = tail(&log, log_start);
                 return Err(LocalError::DoesNotRun { status, log, tail });
             }
@@ -210,6 +240,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_a_worker_that_is_killed_is_started_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let starts = folder.path().join("starts");
+        // The first is killed; the second says that it cannot run here.
+        let script = format!(
+            "echo start >> {0}\n[ $(wc -l < {0}) -gt 1 ] || kill -9 $$\n\
+             echo wrong libtorch >&2\nexit 1",
+            starts.display()
+        );
+        let local = local(folder.path(), &script);
+        let error = run(local, CancellationToken::new()).await.expect_err("it does not run");
+        let text = error.to_string();
+        assert!(text.contains("exit status: 1") && text.ends_with("wrong libtorch"), "{text}");
+        assert_eq!(fs::read_to_string(starts).expect("written"), "start\nstart\n");
+    }
+
+    #[tokio::test]
     async fn stopping_drains_the_worker() {
         let folder = tempfile::tempdir().expect("a folder");
         let ready = folder.path().join("ready");
@@ -238,5 +285,24 @@ mod tests {
     fn a_missing_worker_program_says_how_to_build_it() {
         let error = program().expect_err("no worker stands beside a test");
         assert!(error.to_string().contains("cargo build --release -p worker -p trainer"));
+    }
+
+    #[test]
+    fn a_missing_trainer_program_is_told_with_its_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = folder.path().join("coordinator");
+        let text = |named| match trainer_is_there(named, &own) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let beside = folder.path().join("trainer");
+        let missing = text(None);
+        assert!(missing.contains(&format!("no trainer program at `{}`;", beside.display())));
+        assert!(missing.contains("cargo build --release -p worker -p trainer"), "{missing}");
+        let named = text(Some("/nowhere/t".into()));
+        assert!(named.contains("at `/nowhere/t` (GRADSWEEP_TRAINER);"), "{named}");
+        fs::write(&beside, "").expect("writable");
+        assert_eq!(text(None), "");
+        assert_eq!(text(Some(beside)), "");
     }
 }

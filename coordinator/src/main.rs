@@ -54,10 +54,7 @@ fn main() -> ExitCode {
 fn serve(runtime: &Runtime, global: &Global, options: &ServeOptions, bars: Bars) -> ExitCode {
     let (config, warnings) = match Config::check(global, options) {
         Ok(checked) => checked,
-        Err(Mistakes(mistakes)) => {
-            to_stderr(&mistakes.join("\n\n"));
-            return ExitCode::from(STATUS_MISTAKE);
-        }
+        Err(mistakes) => return mistaken(&mistakes),
     };
     for warning in warnings {
         to_stderr(warning.render(false));
@@ -69,12 +66,14 @@ fn serve(runtime: &Runtime, global: &Global, options: &ServeOptions, bars: Bars)
         Ok(End::Done { failed: 0 }) => ExitCode::SUCCESS,
         Ok(End::Done { .. }) => ExitCode::from(STATUS_FAILED),
         Ok(End::Stopped) => ExitCode::from(stopped.get().copied().unwrap_or(STATUS_SIGTERM)),
+        Err(ServeError::Mistakes(mistakes)) => mistaken(&mistakes),
         Err(error) => failed(&chain(&error)),
     }
 }
 
 async fn served(config: Config, bars: Bars, stop: CancellationToken) -> Result<End, ServeError> {
     let opened = serve::open(&config.state).await?;
+    opened.check(&config.sweeps)?;
     let listeners = Listeners::bind(config.listen, config.http).await?;
     let display = Display { bars, output: Box::new(io::stdout()) };
     serve::run(config, opened, listeners, display, stop).await
@@ -97,9 +96,17 @@ async fn on_signals(stop: CancellationToken, stopped: Arc<OnceLock<u8>>) {
             // The local worker's pipe closes with this process: it drains by itself.
             std::process::exit(status.into());
         }
-        tracing::info!("stopping: running trials are handed back; once more stops at once");
+        tracing::info!(
+            "stopping: nothing more is handed out; a local worker hands back what it trains, \
+             others train on and attach to the next start; once more stops at once"
+        );
         stop.cancel();
     }
+}
+
+fn mistaken(Mistakes(mistakes): &Mistakes) -> ExitCode {
+    to_stderr(&mistakes.join("\n\n"));
+    ExitCode::from(STATUS_MISTAKE)
 }
 
 fn failed(message: &str) -> ExitCode {

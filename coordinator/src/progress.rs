@@ -2,6 +2,8 @@
 //! the table of each sweep that completes. It shows the driver's picture and decides nothing but
 //! when everything that was asked for is done.
 
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -78,6 +80,8 @@ pub struct Progress {
     pub given: Vec<SweepName>,
     /// Ends when all of them are done.
     pub until_done: bool,
+    /// Cancelled where the run ends because it was asked to.
+    pub stop: CancellationToken,
 }
 
 /// The sweeps that were given are done.
@@ -100,6 +104,11 @@ impl Progress {
                 let done = all_done(&overview, &self.given, &shown);
                 if self.until_done && done.is_some() {
                     shown.clear();
+                    for sweep in &overview.sweeps {
+                        if self.given.contains(&sweep.name) {
+                            self.write_failures(sweep);
+                        }
+                    }
                     return done;
                 }
             }
@@ -112,6 +121,7 @@ impl Progress {
                 _ = line.tick() => self.write_lines(&overview, trouble.as_deref()),
                 () = end.cancelled() => {
                     shown.clear();
+                    self.write_stop();
                     return None;
                 }
             }
@@ -135,7 +145,25 @@ impl Progress {
             return;
         }
         for sweep in overview.sweeps.iter().filter(|sweep| !over(sweep)) {
-            self.write_line(&line(sweep, trouble));
+            self.write_line(&text::line(sweep, trouble));
+        }
+    }
+
+    /// Where the sweeps stand that a stop asked for cut off; after an error the error is told.
+    fn write_stop(&self) {
+        if !self.stop.is_cancelled() {
+            return;
+        }
+        let overview = Arc::clone(&self.driven.overview.borrow());
+        for sweep in overview.sweeps.iter().filter(|sweep| !over(sweep)) {
+            self.write_failures(sweep);
+            self.write_line(&text::stopped(sweep));
+        }
+    }
+
+    fn write_failures(&self, sweep: &SweepOverview) {
+        if let Some(line) = text::failures(sweep) {
+            self.write_line(&line);
         }
     }
 
@@ -160,12 +188,16 @@ impl Progress {
             }
             shown.over.insert(sweep.name.clone());
             shown.finish(&sweep.name);
-            self.write_line(&line(sweep, None));
+            self.write_line(&text::line(sweep, None));
             let (tables, name) = (Arc::clone(&self.tables), sweep.name.clone());
             let table = tokio::task::spawn_blocking(move || tables(&name)).await;
             match table.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(table) => self.print(&table),
                 Err(error) => tracing::error!(sweep = %sweep.name, "no table: {error}"),
+            }
+            // At the end of a run the failures of all its sweeps stand together.
+            if !self.until_done {
+                self.write_failures(sweep);
             }
         }
     }
@@ -206,15 +238,15 @@ impl Bar {
             let bar = ProgressBar::new(sweep.counts.wanted()).with_style(style);
             bars.add(bar.with_prefix(sweep.name.to_string()))
         };
-        let bar = line("{prefix} [{bar:32}] {pos}/{len} {wide_msg}");
-        Bar { bar, below: line("  {wide_msg}") }
+        let bar = line(text::BAR);
+        Bar { bar, below: line(text::BELOW) }
     }
 
     fn draw(&self, sweep: &SweepOverview, trouble: Option<&str>) {
         self.bar.set_length(sweep.counts.wanted());
         self.bar.set_position(sweep.counts.ended());
-        self.bar.set_message(pace(sweep));
-        self.below.set_message(details(sweep, trouble));
+        self.bar.set_message(text::counts(sweep));
+        self.below.set_message(text::below(sweep, trouble));
     }
 
     fn clear(&self) {
@@ -280,113 +312,12 @@ fn trouble(health: &Health) -> Option<String> {
     }
 }
 
-/// Where a sweep stands, in one line.
-fn line(sweep: &SweepOverview, trouble: Option<&str>) -> String {
-    let counts = &sweep.counts;
-    let mut text = format!("{}: {}/{} done", sweep.name, counts.ended(), counts.wanted());
-    for part in [pace(sweep), details(sweep, trouble)] {
-        if !part.is_empty() {
-            text.push_str(&format!(", {part}"));
-        }
-    }
-    text
-}
-
-/// How fast it goes and how long it takes; empty where nothing runs.
-fn pace(sweep: &SweepOverview) -> String {
-    let mut text = String::new();
-    if sweep.counts.running > 0 && sweep.examples_per_second > 0.0 {
-        let speed = sweep.examples_per_second;
-        text.push_str(&format!("{speed:.0} examples/s"));
-    }
-    if let Some(seconds) = sweep.eta_seconds {
-        let comma = if text.is_empty() { "" } else { ", " };
-        text.push_str(&format!("{comma}ETA {}", duration(seconds)));
-    }
-    text
-}
-
-/// Its trials, the best of them, and what is wrong.
-fn details(sweep: &SweepOverview, trouble: Option<&str>) -> String {
-    let counts = &sweep.counts;
-    let mut text = format!(
-        "{} running, {} failed, {} diverged",
-        counts.running, counts.failed, counts.diverged
-    );
-    if let Some((trial, error)) = sweep.best {
-        text.push_str(&format!(", best {:.2}% ({trial})", error * 100.0));
-    }
-    let state = match &sweep.state {
-        SweepState::Running | SweepState::Completed => None,
-        SweepState::Stopped { reason } | SweepState::Waiting { reason } => Some(reason.as_str()),
-    };
-    if let Some(reason) = trouble.or(state) {
-        text.push_str(&format!(" - {reason}"));
-    }
-    text
-}
-
-/// Two units at most: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
-fn duration(seconds: f64) -> String {
-    // A century and more is of no use to anybody.
-    let seconds = Duration::try_from_secs_f64(seconds.min(1e10)).unwrap_or_default().as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use common::config::{Data, Model};
-    use common::ids::TrialId;
     use scheduler::overview::Counts;
 
+    use super::text::tests::sweep;
     use super::*;
-
-    fn sweep(state: SweepState, counts: Counts) -> SweepOverview {
-        SweepOverview {
-            name: "depth".parse().expect("a name"),
-            model: Model::Mlp,
-            data: Data::Strokes,
-            counts,
-            configs: 1,
-            configs_done: 0,
-            best: Some((TrialId(0xff), 0.0231)),
-            epochs_total: 0,
-            examples_total: 0,
-            examples_per_second: 1234.4,
-            eta_seconds: Some(200.0),
-            active: Vec::new(),
-            active_truncated: false,
-            state,
-        }
-    }
-
-    #[test]
-    fn a_line_has_everything_that_an_operator_asks() {
-        let counts = Counts {
-            pending: 5,
-            running: 2,
-            completed: 3,
-            diverged: 1,
-            failed: 1,
-            ..Counts::default()
-        };
-        let running = sweep(SweepState::Running, counts);
-        assert_eq!(
-            line(&running, None),
-            "depth: 5/12 done, 1234 examples/s, ETA 3 min 20 s, 2 running, 1 failed, 1 diverged, \
-             best 2.31% (00000000000000ff)"
-        );
-        let waiting = sweep(SweepState::Waiting { reason: "no worker".into() }, counts);
-        assert!(line(&waiting, None).ends_with(" - no worker"));
-        assert!(
-            line(&waiting, Some("the store failed: full")).ends_with(" - the store failed: full")
-        );
-    }
 
     #[test]
     fn a_stopped_sweep_is_over_when_its_last_trial_is_back() {
@@ -413,20 +344,5 @@ mod tests {
         assert_eq!(all_done(&overview, &given, &shown), Some(AllDone { failed: 1 }));
         let more = [given[0].clone(), "other".parse().expect("a name")];
         assert_eq!(all_done(&overview, &more, &shown), None);
-    }
-
-    #[test]
-    fn durations_are_read_at_a_glance() {
-        let cases = [
-            (0.4, "0 s"),
-            (59.0, "59 s"),
-            (200.0, "3 min 20 s"),
-            (7_500.0, "2 h 5 min"),
-            (273_600.0, "3 d 4 h"),
-            (-1.0, "0 s"),
-        ];
-        for (seconds, expected) in cases {
-            assert_eq!(duration(seconds), expected, "{seconds}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The server, top to bottom: the state directory is locked, the store read, the listeners bound;
 //! then every task runs until the work is done, a task fails or the stop is asked for.
 
+mod points;
 mod tasks;
 
 use std::io;
@@ -11,12 +12,13 @@ use std::process;
 use std::sync::Arc;
 
 use common::ids::SweepName;
+use common::spec::Sweep;
 use common::telemetry::chain;
 use common::wire::TableRequest;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Mistakes};
 use crate::driver::{self, Clock, Driver, DriverError, Restored};
 use crate::http::{self, Pages};
 use crate::local::LocalError;
@@ -39,6 +41,9 @@ pub enum ServeError {
     /// The store cannot be opened or read.
     #[error(transparent)]
     Store(StoreError),
+    /// What was asked does not go with what the store holds.
+    #[error("{}", .0.0.join("\n\n"))]
+    Mistakes(Mistakes),
     /// An address cannot be listened on.
     #[error("cannot listen on {flag} {address}{hint}")]
     Bind {
@@ -82,6 +87,8 @@ pub enum ServeError {
 pub struct Opened {
     state: PathBuf,
     restored: Restored,
+    /// Identity of the store.
+    store: String,
     clock: Clock,
     lock: Lock,
 }
@@ -90,10 +97,19 @@ pub struct Opened {
 pub async fn open(state: &Path) -> Result<Opened, ServeError> {
     let lock = lock::acquire(state).map_err(ServeError::Lock)?;
     let store = SqliteStore::open(state).map_err(ServeError::Store)?;
+    let id = store.id().map_err(ServeError::Store)?;
     let clock = Clock::start();
     let restored = driver::restore(Box::new(store), clock).await;
     let restored = restored.map_err(|not_restored| ServeError::Store(not_restored.error))?;
-    Ok(Opened { state: state.into(), restored, clock, lock })
+    Ok(Opened { state: state.into(), restored, store: id, clock, lock })
+}
+
+impl Opened {
+    /// Refuses sweeps whose `--set` flags would change the points of one that is stored.
+    pub fn check(&self, sweeps: &[Sweep]) -> Result<(), ServeError> {
+        let mistakes = points::mistakes(&self.restored, sweeps);
+        if mistakes.is_empty() { Ok(()) } else { Err(ServeError::Mistakes(Mistakes(mistakes))) }
+    }
 }
 
 /// Both listeners, bound.
@@ -150,7 +166,7 @@ pub async fn run(
     display: Display,
     stop: CancellationToken,
 ) -> Result<End, ServeError> {
-    let Opened { state, restored, clock, lock } = opened;
+    let Opened { state, restored, store, clock, lock } = opened;
     let _endpoint = EndpointFile::write(state.clone(), &listeners)?;
     let worker_url = worker_url(listeners.grpc.local_addr().map_err(ServeError::Address)?);
     let names: Vec<SweepName> = config.sweeps.iter().map(|sweep| sweep.name.clone()).collect();
@@ -165,6 +181,7 @@ pub async fn run(
         inbox: inbox.clone(),
         driven: driven.clone(),
         state: state.clone(),
+        store,
         rpc_seconds: metrics.rpc_seconds.clone(),
     };
     let end = tasks.listeners.clone();
@@ -188,6 +205,7 @@ pub async fn run(
         output: display.output,
         given: names,
         until_done: config.exit_when_done,
+        stop: stop.clone(),
     };
     tasks.spawn_progress(progress.run(tasks.listeners.clone()));
 

@@ -8,6 +8,7 @@ use common::wire::{self, MESSAGE_BYTES_MAX};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 use tonic::transport::Endpoint;
 
 use crate::agent::Input;
@@ -30,6 +31,8 @@ pub enum ConnectionEvent {
     Opened(mpsc::Sender<wire::FromWorker>),
     /// The coordinator said something.
     Said(FromCoordinator),
+    /// The coordinator has another store than the hello named.
+    Foreign,
     /// It is broken.
     Lost,
 }
@@ -94,6 +97,11 @@ async fn attach(
     // Before the call: a server may answer only when it has the first message.
     tell(inbox, ConnectionEvent::Opened(outbound)).await?;
     let result = converse(channel, waiting, inbox, is_welcome).await;
+    if let Err(StreamError::Status(status)) = &result
+        && status.code() == Code::FailedPrecondition
+    {
+        tell(inbox, ConnectionEvent::Foreign).await?;
+    }
     tell(inbox, ConnectionEvent::Lost).await?;
     result
 }

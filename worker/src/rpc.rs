@@ -45,6 +45,8 @@ pub enum FromCoordinator {
         adopted: BTreeSet<AttemptId>,
         /// How often it wants a sign of life; 0 where it does not say.
         heartbeat_interval_ms: u32,
+        /// Identity of its store.
+        store: String,
     },
     /// A cohort for a slot.
     Lease {
@@ -88,6 +90,7 @@ pub fn from_coordinator(message: wire::ToWorker) -> Result<FromCoordinator, RpcE
         to_worker::Message::Welcome(welcome) => Ok(FromCoordinator::Welcome {
             adopted: welcome.adopted.iter().map(attempt_id).collect::<Result<_, _>>()?,
             heartbeat_interval_ms: welcome.heartbeat_interval_ms,
+            store: welcome.store,
         }),
         to_worker::Message::Lease(lease) => {
             let field = RpcError::Missing { what: "lease", field: "cohort" };
@@ -139,6 +142,7 @@ pub fn from_trainer(message: wire::FromTrainer) -> Result<FromTrainer, RpcError>
         from_trainer::Message::Finished(finished) => {
             TrainerEvent::CohortFinished(CohortId(finished.cohort))
         }
+        from_trainer::Message::Pulse(_) => TrainerEvent::Pulse,
     };
     Ok(FromTrainer::Event(event))
 }

@@ -154,6 +154,14 @@ impl Spool {
         (ended, compacted)
     }
 
+    /// Forgets every report: they mean nothing to whoever is attached now.
+    pub fn discard(&mut self) -> Result<(), SpoolError> {
+        self.entries.clear();
+        self.entries_bytes = 0;
+        self.sent = 0;
+        self.rewrite()
+    }
+
     /// A new stream has been given nothing yet.
     pub fn rewind(&mut self) {
         self.sent = 0;

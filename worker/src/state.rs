@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use common::ids::{IdError, WorkerId};
 use serde::{Deserialize, Serialize};
 
+const IDENTITY_FILE: &str = "worker.json";
 /// How often a directory that is in use is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
@@ -71,14 +72,18 @@ pub enum StateError {
 pub struct StateDirectory {
     path: PathBuf,
     worker: WorkerId,
+    identity: Identity,
     /// Locked as long as it is open.
     _lock: File,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Identity {
     worker: String,
+    /// The coordinator's store that the spool and what trains belong to; empty before the first.
+    #[serde(default)]
+    store: String,
 }
 
 impl StateDirectory {
@@ -91,8 +96,22 @@ impl StateDirectory {
         }
         let path = path.canonicalize().map_err(|source| file_error("find", path)(source))?;
         let lock = lock(&path, wait)?;
-        let worker = identity(&path.join("worker.json"), host)?;
-        Ok(StateDirectory { path, worker, _lock: lock })
+        let (worker, identity) = identity(&path.join(IDENTITY_FILE), host)?;
+        Ok(StateDirectory { path, worker, identity, _lock: lock })
+    }
+
+    /// The coordinator's store that the spool and what trains belong to; empty before the first.
+    pub fn store(&self) -> &str {
+        &self.identity.store
+    }
+
+    /// Remembers the coordinator's store.
+    pub fn set_store(&mut self, store: &str) -> Result<(), StateError> {
+        if self.identity.store == store {
+            return Ok(());
+        }
+        self.identity.store = store.into();
+        write_identity(&self.path.join(IDENTITY_FILE), &self.identity)
     }
 
     /// The worker's name.
@@ -154,30 +173,33 @@ fn lock(directory: &Path, wait: Duration) -> Result<File, StateError> {
 }
 
 /// Reads the identity, or makes it once.
-fn identity(path: &Path, host: &str) -> Result<WorkerId, StateError> {
+fn identity(path: &Path, host: &str) -> Result<(WorkerId, Identity), StateError> {
     match fs::read(path) {
         Ok(bytes) => {
             let identity: Identity = serde_json::from_slice(&bytes)
                 .map_err(|source| StateError::Identity { path: path.into(), source })?;
-            return identity
-                .worker
-                .parse()
-                .map_err(|source| StateError::Id { path: path.into(), source });
+            let worker = identity.worker.parse();
+            let worker = worker.map_err(|source| StateError::Id { path: path.into(), source })?;
+            return Ok((worker, identity));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(file_error("read", path)(source)),
     }
     let worker = new_worker_id(host);
-    let identity = Identity { worker: worker.to_string() };
-    let text = serde_json::to_vec_pretty(&identity)
+    let identity = Identity { worker: worker.to_string(), store: String::new() };
+    write_identity(path, &identity)?;
+    Ok((worker, identity))
+}
+
+fn write_identity(path: &Path, identity: &Identity) -> Result<(), StateError> {
+    let text = serde_json::to_vec_pretty(identity)
         .map_err(|source| StateError::Identity { path: path.into(), source })?;
     // Renamed into place: a half-written identity would stop every later start.
     let fresh = path.with_extension("json.new");
     let written = File::create(&fresh)
         .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&fresh, path));
-    written.map_err(file_error("write", path))?;
-    Ok(worker)
+    written.map_err(file_error("write", path))
 }
 
 fn new_worker_id(host: &str) -> WorkerId {

@@ -16,6 +16,15 @@ use slot::{Slot, Trainer};
 pub const FINISH_MS_MAX: u64 = 10_000;
 /// Time that a trainer has to hold its device: loading the CUDA libraries from a cold disk.
 pub const START_MS_MAX: u64 = 120_000;
+/// Silence of a trainer in the middle of a cohort that means that it hangs. It gives a sign of life
+/// every 10 s between steps; the longest work between two signs is one checkpoint on a slow disk.
+pub const SILENCE_MS_MAX: u64 = 300_000;
+/// The same before its first word on a cohort: it loads the data and draws the weights of every
+/// member, a decomposition per layer, which takes minutes for a large cohort of deep networks.
+pub const PREPARE_MS_MAX: u64 = 1_800_000;
+/// Time between two ticks, which are due every 100 ms, after which the agent itself is taken to have
+/// been stopped (a suspended host, a blocked disk): it says nothing about the trainers.
+pub const ABSENCE_MS_MAX: u64 = 10_000;
 /// Starts in a row that led to nothing, after which a worker gives up.
 pub const START_FAILURES_MAX: u32 = 5;
 /// Wait after the first of them; it doubles with each.
@@ -147,6 +156,8 @@ pub enum Order {
 pub enum TrainerEvent {
     /// It holds its device.
     Ready,
+    /// It trains on.
+    Pulse,
     /// It reports on an attempt.
     Reported(AttemptId, AttemptReport),
     /// It caught an error; it lives on.
@@ -251,6 +262,7 @@ pub struct Supervisor {
     slots: Vec<Slot>,
     phase: Phase,
     paused: bool,
+    ticked_at: Time,
     runs: u64,
 }
 
@@ -258,7 +270,8 @@ impl Supervisor {
     /// A worker with this many slots, none of which has a trainer before `Begin`.
     pub fn new(slots: usize) -> Supervisor {
         let slots = (0..slots).map(|_| Slot::default()).collect();
-        Supervisor { slots, phase: Phase::Warming, paused: false, runs: 0 }
+        let (phase, ticked_at) = (Phase::Warming, Time(0));
+        Supervisor { slots, phase, paused: false, ticked_at, runs: 0 }
     }
 
     /// Takes one event.
@@ -280,12 +293,7 @@ impl Supervisor {
             }
             Event::SpoolFull(full) => self.on_spool_full(full, &mut actions),
             Event::Drain => self.on_drain(&mut actions),
-            Event::Tick => {
-                for slot in 0..self.slots.len() {
-                    self.slots[slot].kill_overdue(now, slot, &mut actions);
-                }
-                self.start_due(now, &mut actions);
-            }
+            Event::Tick => self.on_tick(now, &mut actions),
         }
         actions
     }
@@ -320,9 +328,11 @@ impl Supervisor {
         actions: &mut Vec<Action>,
     ) {
         let slot = &mut self.slots[index];
+        slot.hear(now);
         match event {
+            TrainerEvent::Pulse => {}
             TrainerEvent::Ready => {
-                slot.on_ready(index, self.paused, actions);
+                slot.on_ready(now, index, self.paused, actions);
                 let idle = |slot: &Slot| matches!(slot.trainer, Trainer::Idle { .. });
                 if self.phase == Phase::Warming && self.slots.iter().all(idle) {
                     self.phase = Phase::Serving;
@@ -333,7 +343,7 @@ impl Supervisor {
                 slot.on_reported(now, attempt, report, actions);
             }
             TrainerEvent::CohortFailed(failure) => slot.on_failed(now, failure, actions),
-            TrainerEvent::CohortFinished(cohort) => slot.on_finished(index, cohort, actions),
+            TrainerEvent::CohortFinished(cohort) => slot.on_finished(now, index, cohort, actions),
             TrainerEvent::Exited(exit) => self.on_exited(now, index, exit, actions),
         }
     }
@@ -349,6 +359,19 @@ impl Supervisor {
         if give_up {
             actions.push(Action::GiveUp { slot: index, exit });
             self.on_drain(actions);
+        }
+        self.start_due(now, actions);
+    }
+
+    fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        // A trainer that is paused says nothing, and nobody heard one while the agent was stopped.
+        let is_silence_excused = self.paused || now > self.ticked_at.after_ms(ABSENCE_MS_MAX);
+        self.ticked_at = now;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if is_silence_excused {
+                slot.excuse_silence(now);
+            }
+            slot.kill_overdue(now, index, actions);
         }
         self.start_due(now, actions);
     }

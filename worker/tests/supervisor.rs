@@ -6,9 +6,9 @@ use common::ids::{AttemptId, CohortId, TrialId};
 use common::wire;
 use proptest::prelude::*;
 use worker::supervisor::{
-    Action, AttemptReport, Cohort, CohortFailure, Event, Exit, FINISH_MS_MAX, FailureCause,
-    LeasedTrial, Order, Report, Run, START_BACKOFF_MS, START_FAILURES_MAX, START_MS_MAX,
-    Supervisor, Time, TrainerEvent,
+    ABSENCE_MS_MAX, Action, AttemptReport, Cohort, CohortFailure, Event, Exit, FINISH_MS_MAX,
+    FailureCause, LeasedTrial, Order, PREPARE_MS_MAX, Report, Run, SILENCE_MS_MAX,
+    START_BACKOFF_MS, START_FAILURES_MAX, START_MS_MAX, Supervisor, Time, TrainerEvent,
 };
 
 fn attempt(trial: u64) -> AttemptId {
@@ -106,6 +106,17 @@ impl Bench {
         self.apply(Event::Tick)
     }
 
+    /// Nothing is heard for so long, while the agent itself ticks on.
+    fn silence(&mut self, ms: u64) -> Vec<Action> {
+        let end = self.now.after_ms(ms);
+        let mut actions = Vec::new();
+        while self.now < end {
+            let step_ms = (end.0 - self.now.0).min(ABSENCE_MS_MAX);
+            actions.extend(self.after(step_ms));
+        }
+        actions
+    }
+
     fn order(&self, slot: usize, order: Order) -> Action {
         Action::Order { slot, run: self.runs[slot], order }
     }
@@ -195,6 +206,95 @@ fn a_stopped_attempt_is_forgotten_and_a_trainer_that_clings_to_it_is_killed() {
     assert_eq!(bench.after(FINISH_MS_MAX), [], "once");
     let actions = bench.trainer(0, TrainerEvent::Exited(exit()));
     assert_eq!(actions, [Action::Start { slot: 0, run: bench.runs[0] }], "and no report");
+}
+
+/// Slot 0 of these trains trial 1 of cohort 1 and has said so.
+fn training(slots: usize) -> Bench {
+    let mut bench = Bench::warm(slots);
+    bench.lease(0, cohort(1, &[1]));
+    bench.says(0, 1, epoch());
+    bench
+}
+
+fn kill_for_silence(bench: &Bench) -> Action {
+    Action::Kill { slot: 0, run: bench.runs[0], reason: "it has said nothing for too long" }
+}
+
+#[test]
+fn a_trainer_that_hangs_is_killed_and_its_attempts_fail_with_it() {
+    let mut bench = training(2);
+    assert_eq!(bench.silence(SILENCE_MS_MAX - 1), []);
+    assert_eq!(bench.after(1), [kill_for_silence(&bench)], "and never the idle one");
+    assert_eq!(bench.running(), [(1, vec![1])], "until it is gone");
+    assert_eq!(bench.says(0, 1, ended()), [], "too late");
+    assert_eq!(bench.trainer(0, TrainerEvent::CohortFinished(CohortId(1))), []);
+    assert_eq!(bench.silence(SILENCE_MS_MAX), [], "once");
+    let memory = Exit { cause: FailureCause::OutOfMemory, ..exit() };
+    let actions = bench.trainer(0, TrainerEvent::Exited(memory));
+    let message = "the trainer said nothing for 300 s and was killed".into();
+    let failure = Report::CohortFailed(CohortFailure { message, ..failed(1, &[1]) });
+    assert_eq!(actions, [Action::Report(failure), Action::Start { slot: 0, run: bench.runs[0] }]);
+    assert_eq!(bench.running(), []);
+}
+
+#[test]
+fn a_hung_trainer_fails_nothing_that_is_not_wanted_any_more() {
+    let mut bench = training(1);
+    assert_eq!(bench.silence(SILENCE_MS_MAX), [kill_for_silence(&bench)]);
+    assert_eq!(bench.stop(1), [], "nobody hears it");
+    assert_eq!(bench.running(), []);
+    assert_eq!(bench.lease(0, cohort(2, &[2])), [], "waits for the next trainer");
+    let actions = bench.trainer(0, TrainerEvent::Exited(exit()));
+    assert_eq!(actions, [Action::Start { slot: 0, run: bench.runs[0] }]);
+    let actions = bench.trainer(0, TrainerEvent::Ready);
+    assert_eq!(actions, [bench.order(0, Order::Train(cohort(2, &[2])))]);
+}
+
+#[test]
+fn whatever_a_trainer_says_is_a_sign_of_life() {
+    let mut bench = Bench::warm(1);
+    bench.lease(0, cohort(1, &[1, 2]));
+    bench.stop(2);
+    let not_wanted = TrainerEvent::Reported(attempt(2), epoch());
+    let wanted = TrainerEvent::Reported(attempt(1), epoch());
+    for event in [TrainerEvent::Pulse, not_wanted, wanted, TrainerEvent::Pulse] {
+        bench.trainer(0, event);
+        assert_eq!(bench.silence(SILENCE_MS_MAX - 1), []);
+    }
+    assert_eq!(bench.after(1), [kill_for_silence(&bench)]);
+}
+
+#[test]
+fn before_its_first_word_a_trainer_has_longer() {
+    let mut bench = Bench::warm(1);
+    assert_eq!(bench.silence(2 * PREPARE_MS_MAX), [], "it is idle");
+    bench.lease(0, cohort(1, &[1]));
+    assert_eq!(bench.silence(PREPARE_MS_MAX - 1), []);
+    assert_eq!(bench.after(1), [kill_for_silence(&bench)]);
+    let actions = bench.trainer(0, TrainerEvent::Exited(exit()));
+    let [Action::Report(Report::CohortFailed(failure)), _] = actions.as_slice() else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(failure.message, "the trainer said nothing for 1800 s and was killed");
+}
+
+#[test]
+fn the_silence_of_a_pause_is_excused() {
+    let mut bench = training(1);
+    assert_eq!(bench.silence(SILENCE_MS_MAX / 2), []);
+    bench.apply(Event::SpoolFull(true));
+    assert_eq!(bench.silence(3 * SILENCE_MS_MAX), []);
+    bench.apply(Event::SpoolFull(false));
+    assert_eq!(bench.silence(SILENCE_MS_MAX - 1), [], "from its end on");
+    assert_eq!(bench.after(1), [kill_for_silence(&bench)]);
+}
+
+#[test]
+fn an_agent_that_was_stopped_itself_kills_no_trainer() {
+    let mut bench = training(1);
+    assert_eq!(bench.after(3 * SILENCE_MS_MAX), []);
+    assert_eq!(bench.silence(SILENCE_MS_MAX - 1), [], "from then on");
+    assert_eq!(bench.after(1), [kill_for_silence(&bench)]);
 }
 
 #[test]
@@ -322,17 +422,32 @@ fn work_done_ends_a_row_of_failures() {
 /// One step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
-    Lease { slot: usize, size: u64 },
+    Lease {
+        slot: usize,
+        size: u64,
+    },
     Stop(u64),
-    Reconnect { adopt_odd: bool },
+    Reconnect {
+        adopt_odd: bool,
+    },
     Ready(usize),
-    Epoch { slot: usize, pick: usize },
-    End { slot: usize, pick: usize, returned: bool },
+    Epoch {
+        slot: usize,
+        pick: usize,
+    },
+    End {
+        slot: usize,
+        pick: usize,
+        returned: bool,
+    },
     Fail(usize),
     Finish(usize),
     Die(usize),
     SpoolFull(bool),
+    Pulse(usize),
     Wait(u64),
+    /// The agent ticks on, and nobody says anything.
+    Silence,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -347,9 +462,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(slot, pick, returned)| Step::End { slot, pick, returned }),
         1 => slot.clone().prop_map(Step::Fail),
         4 => slot.clone().prop_map(Step::Finish),
-        1 => slot.prop_map(Step::Die),
+        1 => slot.clone().prop_map(Step::Die),
+        1 => slot.prop_map(Step::Pulse),
         1 => any::<bool>().prop_map(Step::SpoolFull),
         1 => (1u64..20_000).prop_map(Step::Wait),
+        1 => Just(Step::Silence),
     ]
 }
 
@@ -522,6 +639,14 @@ impl World {
             }
             Step::Die(slot) => self.die(slot),
             Step::SpoolFull(full) => self.apply(Event::SpoolFull(full)),
+            Step::Pulse(slot) => self.trainer(slot, TrainerEvent::Pulse),
+            Step::Silence => {
+                for _ in 0..SILENCE_MS_MAX / ABSENCE_MS_MAX {
+                    self.step(Step::Wait(ABSENCE_MS_MAX));
+                    // A new trainer starts as ever: the silence is that of a cohort.
+                    (0..3).for_each(|slot| self.ready(slot));
+                }
+            }
             Step::Wait(ms) => {
                 self.now = self.now.after_ms(ms);
                 self.apply(Event::Tick);

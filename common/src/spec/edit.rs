@@ -11,6 +11,10 @@ use super::{set_parts, values};
 use crate::config::Param;
 use crate::params::{self, Scalar, nearest, printable};
 
+/// Sections that no point is made of: a change of them leaves every trial what it is.
+const POINTLESS: [&str; 7] =
+    ["name", "table", "priority", "fusion", "budget", "resources", "expect"];
+
 /// A change of one entry.
 struct Edit<'a> {
     section: &'a str,
@@ -74,13 +78,15 @@ pub(crate) fn overlay(
 }
 
 /// Applies the `--set` flags that are meant for this file; each becomes a source of its own.
+/// Returns whether one of them changed what makes the points.
 pub(crate) fn sets(
     root: &mut Node,
     flags: &[String],
     names: &[String],
     sources: &mut Vec<Source>,
     problems: &mut Problems,
-) {
+) -> bool {
+    let mut are_points_set = false;
     for flag in flags {
         let source = sources.len();
         sources.push(Source { name: "--set".into(), text: flag.clone() });
@@ -106,10 +112,12 @@ pub(crate) fn sets(
                 duplicates(&value, problems);
                 if let Some(edit) = edit_of(path, at, &value, problems) {
                     apply(root, &edit, problems);
+                    are_points_set |= !POINTLESS.contains(&edit.section);
                 }
             }
         }
     }
+    are_points_set
 }
 
 /// Reports keys that stand twice in one mapping, and keeps the first.

@@ -30,8 +30,16 @@ pub use expand::{Counts, Expansion};
 pub const TRIALS_MAX: u64 = 1_000_000;
 
 /// Metrics of a trial that a table can show (design, section 5).
-pub const METRICS: [&str; 7] =
-    ["test_error", "val_error", "best_epoch", "train_loss", "val_loss", "epochs", "seconds"];
+pub const METRICS: [&str; 8] = [
+    "test_error",
+    "val_error",
+    "best_epoch",
+    "train_loss",
+    "val_loss",
+    "test_loss",
+    "epochs",
+    "seconds",
+];
 
 /// How a sweep file is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +114,8 @@ pub struct Sweep {
     pub table: TableSpec,
     /// The resolved file, overlay and overrides applied; loads as the same sweep.
     pub yaml: String,
+    /// A `--set` changed an entry that the points are made of.
+    pub are_points_set: bool,
     space: Arc<Space>,
 }
 
@@ -149,8 +159,9 @@ pub fn load(
     let mut problems = Problems::default();
     let sweep = match node::parse(text, 0, 0) {
         Ok(mut root) => {
-            resolve(&mut root, options, &mut sources, &mut problems);
-            read_sweep(&root, options, &mut problems)
+            let are_points_set = resolve(&mut root, options, &mut sources, &mut problems);
+            let sweep = read_sweep(&root, options, &mut problems);
+            sweep.map(|sweep| Sweep { are_points_set, ..sweep })
         }
         Err(problem) => {
             problems.error(*problem);
@@ -169,14 +180,19 @@ pub fn load(
     }
 }
 
-/// Applies the overlay, then the overrides.
-fn resolve(root: &mut Node, options: &Options, sources: &mut Vec<Source>, problems: &mut Problems) {
+/// Applies the overlay, then the overrides; tells whether these changed what makes the points.
+fn resolve(
+    root: &mut Node,
+    options: &Options,
+    sources: &mut Vec<Source>,
+    problems: &mut Problems,
+) -> bool {
     edit::duplicates(root, problems);
     let mut names = Vec::new();
     names.extend(name_text(root));
     edit::overlay(root, options.overlay.as_deref(), sources, problems);
     names.extend(name_text(root));
-    edit::sets(root, &options.sets, &names, sources, problems);
+    edit::sets(root, &options.sets, &names, sources, problems)
 }
 
 fn name_text(root: &mut Node) -> Option<String> {
@@ -225,6 +241,7 @@ fn read_sweep(root: &Node, options: &Options, problems: &mut Problems) -> Option
         seeds,
         table,
         yaml,
+        are_points_set: false,
         space,
     })
 }

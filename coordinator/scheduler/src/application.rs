@@ -9,6 +9,19 @@ use crate::scheduler::Scheduler;
 use crate::sweep::{Expansion, Sweep, SweepIndex};
 use crate::trial::{Membership, Memberships, Record, State, TrialIndex};
 
+/// What the latest application of a sweep changed, in members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// The sweep was known before.
+    pub is_again: bool,
+    /// Are new, or had been removed.
+    pub added: u64,
+    /// The file names them no more.
+    pub removed: u64,
+    /// Were members and still are.
+    pub unchanged: u64,
+}
+
 /// Members of one chunk that the store must hear of: runs of consecutive places.
 #[derive(Default)]
 struct Runs {
@@ -43,6 +56,8 @@ impl Scheduler {
         };
         let sweep = self.sweep_mut(index);
         sweep.expansion_number += 1;
+        let is_again = sweep.expansion == Expansion::Again;
+        sweep.applied = Applied { is_again, ..Applied::default() };
         sweep.place_next = 0;
         sweep.stopped = None;
         sweep.announced = false;
@@ -135,7 +150,12 @@ impl Scheduler {
         if known.is_some_and(|known| known.expansion == expansion) {
             return None;
         }
-        self.sweep_mut(sweep).place_next += 1;
+        let counts = self.sweep_mut(sweep);
+        counts.place_next += 1;
+        match known {
+            Some(known) if !known.removed => counts.applied.unchanged += 1,
+            Some(_) | None => counts.applied.added += 1,
+        }
         let unchanged = known.is_some_and(|known| !known.removed && known.place == Some(place));
         match known {
             None => self.sweep_mut(sweep).members.push(trial),
@@ -181,10 +201,45 @@ impl Scheduler {
             self.refill_finished(index);
             self.store(Change::MembersRemoved(name.clone(), trials));
         }
-        self.sweep_mut(index).expansion = Expansion::Done;
+        let sweep = self.sweep_mut(index);
+        sweep.applied.removed = removed.len() as u64;
+        sweep.expansion = Expansion::Done;
         self.store(Change::SweepExpanded(name.clone()));
         self.touched.insert(index);
         self.lease_due = true;
+    }
+
+    /// What the latest application of a sweep changed; of the sweeps that were applied since the
+    /// start.
+    pub fn applied(&self, name: &SweepName) -> Option<Applied> {
+        let sweep = self.sweep(*self.sweep_index.get(name)?);
+        (sweep.expansion_number > 0).then_some(sweep.applied)
+    }
+
+    /// The members of a sweep that its file names; none of an unknown sweep.
+    pub fn members(&self, name: &SweepName) -> Option<Vec<TrialId>> {
+        let index = *self.sweep_index.get(name)?;
+        let mut members = Vec::new();
+        for &trial in &self.sweep(index).members {
+            let record = self.trial(trial);
+            if record.memberships.of(index).is_some_and(|member| !member.removed) {
+                members.push(record.id);
+            }
+        }
+        Some(members)
+    }
+
+    /// The sweeps whose files name a trial, oldest first.
+    pub fn sweeps_of(&self, trial: TrialId) -> Vec<SweepName> {
+        let Some(&trial) = self.trial_index.get(&trial) else { return Vec::new() };
+        let mut indices = Vec::new();
+        for member in self.trial(trial).memberships.as_slice() {
+            if !member.removed {
+                indices.push(member.sweep);
+            }
+        }
+        indices.sort();
+        indices.into_iter().map(|index| self.sweep(index).header.name.clone()).collect()
     }
 
     /// Removed members left gaps among the best: the next best come up.

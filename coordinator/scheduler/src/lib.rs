@@ -21,6 +21,7 @@ mod sweep;
 mod trial;
 mod worker;
 
+pub use application::Applied;
 pub use event::{Change, Event, Message};
 pub use overview::Overview;
 pub use scheduler::{Effects, Scheduler};

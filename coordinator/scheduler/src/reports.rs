@@ -167,17 +167,27 @@ impl Scheduler {
         if !exhausted && failure.cause != FailureCause::OutOfMemory {
             return self.end_attempt(trial, failed(failure, true));
         }
+        let attempt = self.trial(trial).attempt();
+        let time = ordinal(deaths);
         let what = match failure.cause {
             FailureCause::OutOfMemory => "out of memory, alone".into(),
-            FailureCause::TrainerDied => format!("its trainer died, attempt {deaths} of {deaths}"),
-            FailureCause::Bug => format!("its trainer failed, attempt {deaths} of {deaths}"),
-            FailureCause::Data => format!("its data failed, attempt {deaths} of {deaths}"),
+            FailureCause::TrainerDied => format!("its trainer died, alone, for the {time} time"),
+            FailureCause::Bug => format!("its trainer failed, alone, for the {time} time"),
+            FailureCause::Data => format!("its data failed, alone, for the {time} time"),
         };
-        let reason = format!("{what}: {}", failure.message);
-        let attempt = self.trial(trial).attempt();
+        let reason = format!("{what} (attempt {}): {}", attempt.number, failure.message);
         let outcome = failed_outcome(self.trial(trial).epochs, reason);
         self.end_last_attempt(trial, failed(failure, true), OutcomeKind::Failed, None);
         self.store(Change::OutcomeRecorded(attempt, outcome));
+    }
+}
+
+fn ordinal(number: u32) -> String {
+    match number {
+        1 => "first".into(),
+        2 => "second".into(),
+        3 => "third".into(),
+        _ => format!("{number}th"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::application::Applied;
 use crate::catalog::{ConfigIndex, Entry};
 use crate::event::{Fusion, OutcomeKind, SweepHeader};
 use crate::overview::{Counts, FINISHED_TRIALS_MAX};
@@ -148,6 +149,8 @@ pub(crate) struct Sweep {
     pub expansion: Expansion,
     /// Counts the expansions, so that a member knows whether the latest one named it.
     pub expansion_number: u32,
+    /// What this expansion changed so far.
+    pub applied: Applied,
     /// Place of the next member of this expansion.
     pub place_next: u32,
     /// Every trial that was ever named, once.
@@ -179,6 +182,7 @@ impl Sweep {
             header,
             expansion,
             expansion_number: 0,
+            applied: Applied::default(),
             place_next: 0,
             members: Vec::new(),
             tallies: Tallies::default(),

@@ -140,7 +140,7 @@ fn dead_cohort_is_split_until_a_trial_dies_alone_three_times() {
     sends!(scene, reported("w", 1, 5, report), ["ack w 5", "lease w/0 c6: 2#3"]);
     let outcome = scene.ledger.outcome(1).unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Failed);
-    assert_eq!(outcome.reason, "its trainer died, attempt 3 of 3: signal 9");
+    assert_eq!(outcome.reason, "its trainer died, alone, for the third time (attempt 5): signal 9");
     sends!(
         scene,
         reported("w", 1, 6, vec![completed(attempt(2, 3))]),

@@ -5,6 +5,7 @@ mod scene;
 
 use common::ids::TrialId;
 use scene::*;
+use scheduler::Applied;
 use scheduler::event::{Change, Event, FailureCause, Trial};
 use scheduler::overview::SweepState;
 
@@ -18,6 +19,8 @@ fn changes(scene: &mut Scene, event: Event) -> Vec<Change> {
 fn applying_again_runs_new_points_alone() {
     let mut scene = Scene::new();
     scene.sweep(header("s"), trials(1..=2));
+    let first = Applied { added: 2, ..Applied::default() };
+    assert_eq!(scene.scheduler.applied(&name("s")), Some(first));
     scene.sent(attached("w", 1, 2));
     let report = vec![completed(attempt(1, 1)), completed(attempt(2, 1))];
     assert_eq!(scene.sent(reported("w", 1, 2, report)), ["ack w 2", "completed s"]);
@@ -33,6 +36,12 @@ fn applying_again_runs_new_points_alone() {
     let sent = scene.sent(Event::SweepExpanded(name("s")));
     assert_eq!(sent, ["lease w/0 c3: 5#1", "lease w/1 c4: 4#1"]);
     assert_eq!(scene.ledger.members("s"), [5, 1, 4]);
+    let applied = Applied { is_again: true, added: 2, removed: 1, unchanged: 1 };
+    assert_eq!(scene.scheduler.applied(&name("s")), Some(applied));
+    let mut members = scene.scheduler.members(&name("s")).unwrap();
+    members.sort();
+    assert_eq!(members, [1, 4, 5].map(TrialId));
+    assert_eq!(scene.scheduler.sweeps_of(TrialId(2)), [], "no file names it");
     assert_eq!(scene.of("s").counts.removed, 1);
     let report = vec![completed(attempt(5, 1)), completed(attempt(4, 1))];
     assert_eq!(scene.sent(reported("w", 1, 4, report)), ["ack w 4", "completed s"]);
@@ -49,6 +58,8 @@ fn applying_again_with_nothing_to_do_tells_the_end_again_and_writes_no_member() 
     assert_eq!(changes(&mut scene, Event::TrialsAdded(name("s"), trials(1..=2))), []);
     let effects = scene.apply(Event::SweepExpanded(name("s")));
     assert_eq!(effects.changes, [Change::SweepExpanded(name("s"))]);
+    let applied = Applied { is_again: true, unchanged: 2, ..Applied::default() };
+    assert_eq!(scene.scheduler.applied(&name("s")), Some(applied));
     let sent: Vec<String> = effects.messages.iter().map(text).collect();
     assert_eq!(sent, ["completed s"]);
 }

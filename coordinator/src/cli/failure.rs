@@ -24,7 +24,19 @@ pub(super) enum Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
-        Failure::Output(error)
+        Failure::Output(unwrapped(error))
+    }
+}
+
+/// The csv writer wraps what the system says, and the kind is lost in its wrapping.
+fn unwrapped(error: io::Error) -> io::Error {
+    let kind = match error.downcast::<csv::Error>() {
+        Ok(error) => error.into_kind(),
+        Err(error) => return error,
+    };
+    match kind {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("csv: {other:?}")),
     }
 }
 
@@ -59,4 +71,41 @@ pub(super) fn status(done: Result<(), Failure>) -> anyhow::Result<u8> {
 
 fn say(text: &str) -> anyhow::Result<()> {
     Ok(io::stderr().lock().write_all(text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe whose reader has gone.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    /// Longer than the csv writer's buffer, so that a record meets the pipe.
+    fn record_into(out: impl Write) -> io::Result<()> {
+        Ok(csv::Writer::from_writer(out).write_record(["x".repeat(1 << 20)])?)
+    }
+
+    #[test]
+    fn csv_into_a_closed_pipe_ends_quietly() {
+        let error = record_into(Closed).expect_err("closed");
+        assert_ne!(error.kind(), io::ErrorKind::BrokenPipe, "csv hides the kind");
+        assert_eq!(status(Err(error.into())).expect("quiet"), 0);
+    }
+
+    #[test]
+    fn other_errors_of_the_output_are_told() {
+        let full = io::Error::from(csv::Error::from(io::Error::from(io::ErrorKind::StorageFull)));
+        let error = status(Err(full.into())).expect_err("told");
+        assert!(format!("{error:#}").contains("cannot write the answer: no storage"), "{error:#}");
+    }
 }

@@ -23,8 +23,7 @@ use failure::Failure;
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Shows what a sweep file would run, without running anything
-    #[command(after_help = "Counts points, exclusions, collapsed points, configs, trials and \
-cohorts, and estimates memory and time. Every mistake of the file is shown at once.")]
+    #[command(after_help = plan::help())]
     Plan(PlanArgs),
     /// Lists the sweeps with their trials by state
     #[command(after_help = READS_ONLY)]

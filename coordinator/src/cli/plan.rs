@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 
-use common::spec;
+use common::config::{Model, Param};
+use common::{params, spec};
 
 use super::{Failure, PlanArgs, output::Output};
 use crate::config;
 use crate::plan::{self, Plan};
+use crate::render;
 
 /// Plans the file.
 pub(super) fn run(args: &PlanArgs) -> Result<(), Failure> {
@@ -35,6 +37,30 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Failure> {
 fn ended(mut text: String) -> String {
     if !text.ends_with('\n') {
         text.push('\n');
+    }
+    text
+}
+
+/// What stands below the options: what a plan has, and every parameter of a sweep file.
+pub(super) fn help() -> String {
+    const NAME_WIDTH: usize = 16;
+    const TEXT_WIDTH: usize = 60;
+    let mut text = "Counts points, exclusions, collapsed points, configs, trials and cohorts, and \
+        estimates memory and time. Every mistake of the file is shown at once.\n\n\
+        Parameters of a sweep file, each with what is accepted and its default:\n"
+        .to_owned();
+    for param in Param::ALL {
+        let models = || Model::AVAILABLE.into_iter();
+        let Some(default) = models().find_map(|model| params::default(model, param)) else {
+            continue;
+        };
+        let info = params::info(param);
+        let about = format!("{}: {} [{default}]", info.doc, info.accepted());
+        let mut name = param.name();
+        for line in render::wrapped(&about, TEXT_WIDTH) {
+            text.push_str(&format!("  {name:<NAME_WIDTH$}{line}\n"));
+            name = "";
+        }
     }
     text
 }

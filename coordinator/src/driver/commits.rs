@@ -5,6 +5,7 @@ use prometheus::Histogram;
 use scheduler::{Effects, Message};
 use tokio::sync::{mpsc, oneshot};
 
+use super::failures::FailedTrial;
 use crate::store::writer::{BATCHES_WAITING_MAX, Batch, Writer, Written};
 use crate::store::{Store, StoreError};
 
@@ -18,8 +19,8 @@ const UNCOMMITTED_BEFORE_CHUNK_MAX: usize = 4;
 /// What follows a commit.
 #[derive(Debug)]
 pub(super) enum Then {
-    /// These messages are sent.
-    Send(Vec<Message>),
+    /// These messages are sent, and these failures told.
+    Send { messages: Vec<Message>, failed: Vec<FailedTrial> },
     /// Somebody who waits for everything before it is told.
     Flushed(oneshot::Sender<()>),
 }
@@ -66,13 +67,13 @@ impl Commits {
         self.uncommitted == 0
     }
 
-    /// Takes what one `apply` gave.
-    pub async fn push(&mut self, effects: Effects) {
+    /// Takes what one `apply` gave, and the failed trials among it.
+    pub async fn push(&mut self, effects: Effects, failed: Vec<FailedTrial>) {
         let Effects { changes, messages } = effects;
         if changes.is_empty() && messages.is_empty() {
             return;
         }
-        self.send(Batch { changes, payload: Then::Send(messages) }).await;
+        self.send(Batch { changes, payload: Then::Send { messages, failed } }).await;
     }
 
     /// Answers when everything before is committed.

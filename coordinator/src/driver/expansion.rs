@@ -1,6 +1,8 @@
 //! From validated sweep files to the scheduler's events, in chunks, on a thread of their own.
 
+use common::ids::SweepName;
 use common::spec::{Fusion, Sweep};
+use scheduler::Applied;
 use scheduler::event::{self, Event, SweepHeader, Trial};
 use tokio::sync::mpsc;
 
@@ -40,6 +42,17 @@ fn expand(sweep: &Sweep, events: &mpsc::Sender<Event>) -> Option<()> {
     }
 }
 
+/// What applying a sweep came to, in words.
+pub(super) fn told(name: &SweepName, applied: Applied) -> String {
+    let Applied { is_again, added, removed, unchanged } = applied;
+    let trials = if added == 1 { "trial" } else { "trials" };
+    if is_again {
+        format!("sweep {name}: {added} {trials} added, {removed} removed, {unchanged} unchanged")
+    } else {
+        format!("sweep {name}: {added} {trials}")
+    }
+}
+
 fn header(sweep: &Sweep) -> SweepHeader {
     SweepHeader {
         name: sweep.name.clone(),
@@ -61,6 +74,15 @@ fn header(sweep: &Sweep) -> SweepHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn applying_says_what_it_did() {
+        let name = "fast".parse().expect("a name");
+        let first = Applied { added: 24, ..Applied::default() };
+        assert_eq!(told(&name, first), "sweep fast: 24 trials");
+        let again = Applied { is_again: true, added: 8, removed: 8, unchanged: 4 };
+        assert_eq!(told(&name, again), "sweep fast: 8 trials added, 8 removed, 4 unchanged");
+    }
 
     #[test]
     fn a_sweep_comes_in_chunks_and_ends() {

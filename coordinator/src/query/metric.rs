@@ -73,3 +73,13 @@ impl Metric {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_file_may_ask_for_every_metric() {
+        assert_eq!(Metric::ALL.map(Metric::name), common::spec::METRICS);
+    }
+}

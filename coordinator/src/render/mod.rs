@@ -20,6 +20,7 @@ mod tests;
 
 pub use style::{Style, printable};
 pub use table::{Format, TableWriter, sweep_table};
+pub(crate) use view::wrapped;
 pub use view::{sweep, sweeps, workers};
-pub use view_json::{log_json, sweep_json, sweeps_json, trial_json, workers_json};
+pub use view_json::{sweep_json, sweeps_json, trial_json, workers_json};
 pub use view_trial::trial;

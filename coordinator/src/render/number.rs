@@ -191,7 +191,7 @@ mod tests {
             ("gate", 0.5, "0.500"),
             ("lr", 3e-4, "0.0003"),
             ("lr", 1e-5, "1e-5"),
-            ("init_gain", 1.414_213_562_4, "1.4142135624"),
+            ("init_gain", 1.732_050_807_6, "1.7320508076"),
         ];
         for (name, value, expected) in cases {
             assert_eq!(Unit::of(name).value(value), expected, "{name}");

@@ -27,10 +27,12 @@ pub(super) fn facts(facts: &[(&str, String)], style: Style, out: &mut dyn Write)
     Ok(())
 }
 
-/// The text in lines of at most `width` characters, broken after commas where there are some,
-/// else between words; a part that is longer has a line of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let separator = if text.contains(", ") { ", " } else { " " };
+/// The text in lines of at most `width` characters, broken between words, or after the commas of
+/// a list of short items; a part that is longer has a line of its own.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let is_list =
+        text.contains(", ") && text.split(", ").all(|item| 2 * item.chars().count() <= width);
+    let separator = if is_list { ", " } else { " " };
     let mut lines: Vec<String> = vec![String::new()];
     for part in text.split_inclusive(separator) {
         let line = lines.last_mut().expect("there is a first line");

@@ -1,9 +1,7 @@
 //! Answers as JSON values: the fields of the wire with their names, errors as fractions, times in
 //! milliseconds since 1970. What is absent, and a number that is none, is null.
 
-use common::wire::{
-    Attempt, AttemptOutcome, EpochReport, GetLogResponse, Provenance, Sweep, Trial, Worker,
-};
+use common::wire::{Attempt, AttemptOutcome, EpochReport, Provenance, Sweep, Trial, Worker};
 use serde_json::{Value, json};
 
 use super::view_trial::kind;
@@ -153,11 +151,6 @@ fn epoch(epoch: &EpochReport) -> Value {
         "seconds": epoch.seconds,
         "examples": epoch.examples,
     })
-}
-
-/// A log and where it came from.
-pub fn log_json(log: &GetLogResponse) -> Value {
-    json!({ "source": log.source, "text": log.text })
 }
 
 /// The wire has an empty text where there is none.

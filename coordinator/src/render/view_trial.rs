@@ -104,7 +104,8 @@ pub(super) fn kind(kind: OutcomeKind) -> &'static str {
 }
 
 fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let columns = [
+    let with_message = attempts.iter().any(|attempt| !attempt.message.is_empty());
+    let mut columns = vec![
         GridColumn::new("attempt").right().key(),
         GridColumn::new("worker"),
         GridColumn::new("cohort").right(),
@@ -113,8 +114,8 @@ fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Resu
         GridColumn::new("took").right(),
         GridColumn::new("epochs"),
         GridColumn::new("state"),
-        GridColumn::new("message"),
     ];
+    columns.extend(with_message.then(|| GridColumn::new("message")));
     let mut rows = Vec::with_capacity(attempts.len());
     for attempt in attempts {
         let (start, end) = (attempt.started_unix_ms, attempt.ended_unix_ms);
@@ -123,7 +124,7 @@ fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Resu
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}-{last}"),
         };
-        rows.push(vec![
+        let mut row = vec![
             attempt.attempt.to_string(),
             grid::cell(&attempt.worker),
             attempt.cohort.to_string(),
@@ -132,8 +133,9 @@ fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Resu
             if end == 0 { "-".into() } else { duration_ms(end.saturating_sub(start)) },
             epochs,
             grid::cell(&attempt.state),
-            grid::cell(&attempt.message),
-        ]);
+        ];
+        row.extend(with_message.then(|| grid::cell(&attempt.message)));
+        rows.push(row);
     }
     grid::write(&columns, &rows, style, out)
 }

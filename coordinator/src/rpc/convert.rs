@@ -243,11 +243,12 @@ fn failure(failed: wire::CohortFailed) -> Result<CohortFailure, ConvertError> {
 }
 
 /// A message for a worker.
-pub fn to_worker(outgoing: Outgoing, heartbeat_interval_ms: u32) -> wire::ToWorker {
+pub fn to_worker(outgoing: Outgoing, heartbeat_interval_ms: u32, store: &str) -> wire::ToWorker {
     let message = match outgoing {
         Outgoing::Welcome { adopted } => to_worker::Message::Welcome(wire::Welcome {
             adopted: adopted.into_iter().map(to_wire).collect(),
             heartbeat_interval_ms,
+            store: store.into(),
         }),
         Outgoing::Lease { slot, cohort, trials } => {
             let trials = trials.into_iter().map(leased_trial).collect();

@@ -53,6 +53,8 @@ pub struct Services {
     pub driven: Driven,
     /// The state directory, for reading what is stored.
     pub state: PathBuf,
+    /// Identity of the store.
+    pub store: String,
     /// Seconds by method and code.
     pub rpc_seconds: HistogramVec,
 }
@@ -63,10 +65,10 @@ pub async fn serve(
     services: Services,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    let Services { inbox, driven, state, rpc_seconds } = services;
+    let Services { inbox, driven, state, store, rpc_seconds } = services;
     let logs = Arc::new(Logs::default());
     let readers = TaskTracker::new();
-    let workers = Workers::new(inbox.clone(), Arc::clone(&logs), readers.clone());
+    let workers = Workers::new(inbox.clone(), Arc::clone(&logs), readers.clone(), store.into());
     let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);

@@ -34,12 +34,14 @@ pub struct Workers {
     sessions: AtomicU64,
     /// The tasks that read the streams.
     readers: TaskTracker,
+    /// Identity of the store.
+    store: Arc<str>,
 }
 
 impl Workers {
-    /// A service that feeds the driver.
-    pub fn new(inbox: Inbox, logs: Arc<Logs>, readers: TaskTracker) -> Workers {
-        Workers { inbox, logs, sessions: AtomicU64::new(1), readers }
+    /// A service that feeds the driver, whose store has this identity.
+    pub fn new(inbox: Inbox, logs: Arc<Logs>, readers: TaskTracker, store: Arc<str>) -> Workers {
+        Workers { inbox, logs, sessions: AtomicU64::new(1), readers, store }
     }
 }
 
@@ -57,6 +59,10 @@ impl WorkerService for Workers {
         let Some(from_worker::Message::Hello(hello)) = first.and_then(|first| first.message) else {
             return Err(Status::invalid_argument("the first message is not a hello"));
         };
+        if !hello.store.is_empty() && hello.store != *self.store {
+            tracing::warn!(worker = hello.worker, "a worker brings attempts of another store");
+            return Err(Status::failed_precondition("these attempts are of another store"));
+        }
         let hello = convert::hello(hello)?;
         let session = Session(self.sessions.fetch_add(1, Ordering::Relaxed));
         let (outlet, inlet) = outgoing::channel();
@@ -73,6 +79,7 @@ impl WorkerService for Workers {
         attached.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         self.readers.spawn(reader.run(messages));
         Ok(Response::new(WorkerStream {
+            store: Arc::clone(&self.store),
             receiver: inlet.receiver,
             closed: Box::pin(inlet.closed.clone().cancelled_owned()),
             fault,
@@ -155,6 +162,7 @@ fn too_large(status: &Status) -> bool {
 
 /// What goes to one worker.
 pub struct WorkerStream {
+    store: Arc<str>,
     receiver: mpsc::Receiver<Outgoing>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     fault: Arc<OnceLock<Status>>,
@@ -176,7 +184,7 @@ impl Stream for WorkerStream {
         if self.closed.as_mut().poll(cx).is_pending()
             && let Some(message) = ready!(self.receiver.poll_recv(cx))
         {
-            let message = convert::to_worker(message, HEARTBEAT_INTERVAL_MS);
+            let message = convert::to_worker(message, HEARTBEAT_INTERVAL_MS, &self.store);
             return Poll::Ready(Some(Ok(message)));
         }
         self.ended = true;

@@ -65,6 +65,13 @@ impl SqliteStore {
         Ok(store)
     }
 
+    /// What tells this store from every other one, drawn when it was made: attempt numbers mean
+    /// nothing elsewhere.
+    pub fn id(&self) -> Result<String, StoreError> {
+        let id = self.connection.query_row("SELECT id FROM store", [], |row| row.get(0));
+        id.map_err(|source| StoreError::open("read the identity of", &self.path, source))
+    }
+
     /// Refuses what is not ours before anything is written.
     fn check_owner(&self) -> Result<(), StoreError> {
         let found = identify(&self.connection)

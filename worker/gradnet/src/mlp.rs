@@ -137,13 +137,12 @@ impl Mlp {
             let source = fitting(&parameter.name, tensors(&parameter.name), &target)?;
             pairs.push((&parameter.name, target, source));
         }
-        tch::no_grad(|| {
-            for (name, mut target, source) in pairs {
-                let copied = target.f_copy_(&source);
-                copied.map_err(|source| GradnetError::Copy { name: name.clone(), source })?;
-            }
-            Ok(())
-        })
+        let _guard = tch::no_grad_guard();
+        for (name, mut target, source) in pairs {
+            let copied = target.f_copy_(&source);
+            copied.map_err(|source| GradnetError::Copy { name: name.clone(), source })?;
+        }
+        Ok(())
     }
 
     /// Logits `[K, B, classes]` of x `[K, B, inputs]`, or of x `[1, B, inputs]` that all share.

@@ -1,6 +1,6 @@
 //! The thread that owns supervisor and spool: one input at a time, in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -161,9 +161,10 @@ impl Driver {
                 tracing::warn!(slot, log = %self.logs[slot].path().display(), "{}", exit.message);
                 TrainerEvent::Exited(exit)
             }
-            TrainerEvent::Ready | TrainerEvent::Reported(..) | TrainerEvent::CohortFinished(_) => {
-                event
-            }
+            TrainerEvent::Ready
+            | TrainerEvent::Pulse
+            | TrainerEvent::Reported(..)
+            | TrainerEvent::CohortFinished(_) => event,
         }
     }
 
@@ -275,6 +276,7 @@ impl Driver {
                 });
             }
             ConnectionEvent::Said(said) => self.on_coordinator(said),
+            ConnectionEvent::Foreign => self.start_anew(),
             ConnectionEvent::Lost => {
                 self.stream = None;
                 self.stream_lost_at = self.now();
@@ -282,8 +284,28 @@ impl Driver {
         }
     }
 
+    /// Drops what belongs to another store: its attempt numbers mean nothing to this one.
+    fn start_anew(&mut self) {
+        tracing::warn!("the coordinator has another store: what trains and waits here is dropped");
+        self.apply(Event::Welcome { adopted: BTreeSet::new() });
+        if let Err(error) = self.spool.discard() {
+            tracing::error!("trainers will pause: {}", chain(&error));
+            self.spool_retry_at = Some(self.now().after_ms(SPOOL_RETRY_MS));
+        }
+        self.remember_store("");
+    }
+
+    fn remember_store(&mut self, store: &str) {
+        if let Err(error) = self.settings.state.set_store(store) {
+            tracing::error!("the coordinator's store is not remembered: {}", chain(&error));
+        }
+    }
+
     fn hello(&self) -> wire::Hello {
         let devices = self.settings.slots.iter();
+        let store = self.settings.state.store();
+        // What is about to end after `start_anew` is of no store that anybody knows.
+        let running = if store.is_empty() { Vec::new() } else { self.supervisor.running() };
         wire::Hello {
             worker: self.settings.state.worker().to_string(),
             host: self.settings.host.clone(),
@@ -291,14 +313,15 @@ impl Driver {
             libtorch_version: self.libtorch_version.clone(),
             slots: devices.map(|device| wire::Slot { device: device.to_string() }).collect(),
             data_digests: self.data_digests.clone().unwrap_or_default(),
-            running: self.supervisor.running().into_iter().map(to_running).collect(),
+            running: running.into_iter().map(to_running).collect(),
             draining: self.supervisor.is_draining(),
+            store: store.into(),
         }
     }
 
     fn on_coordinator(&mut self, said: FromCoordinator) {
         match said {
-            FromCoordinator::Welcome { adopted, heartbeat_interval_ms } => {
+            FromCoordinator::Welcome { adopted, heartbeat_interval_ms, store } => {
                 tracing::info!(
                     coordinator = %self.settings.coordinator.uri(),
                     worker = %self.settings.state.worker(),
@@ -310,6 +333,7 @@ impl Driver {
                 {
                     stream.heartbeat_ms = heartbeat_interval_ms.into();
                 }
+                self.remember_store(&store);
                 self.apply(Event::Welcome { adopted });
             }
             FromCoordinator::Lease { slot, cohort } => self.apply(Event::Lease { slot, cohort }),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use common::ids::{AttemptId, CohortId};
 
 use super::{
-    Action, AttemptReport, Cohort, CohortFailure, Exit, FINISH_MS_MAX, FailureCause, Order, Report,
-    Run, RunningCohort, START_BACKOFF_MS, Time, hand_back,
+    Action, AttemptReport, Cohort, CohortFailure, Exit, FINISH_MS_MAX, FailureCause, Order,
+    PREPARE_MS_MAX, Report, Run, RunningCohort, SILENCE_MS_MAX, START_BACKOFF_MS, Time, hand_back,
 };
 
 /// The trainer process of a slot.
@@ -20,21 +20,50 @@ pub(super) enum Trainer {
     Idle { run: Run },
     /// It trains.
     Busy { run: Run, job: Job },
+    /// It is being killed because it said nothing; what it held fails with its end.
+    Hung { run: Run, job: Job },
     /// It is being killed; nothing that it held is wanted.
     Killed { run: Run },
 }
 
 /// The cohort that a trainer works on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Job {
     cohort: CohortId,
     /// Attempts that are wanted and have not ended.
     live: BTreeSet<AttemptId>,
     /// Set when none is left: the trainer is to say that it finished.
     finish_by: Option<Time>,
+    /// When its silence began.
+    silent_since: Time,
+    silence_ms_max: u64,
 }
 
 impl Job {
+    fn new(now: Time, cohort: &Cohort) -> Job {
+        Job {
+            cohort: cohort.id,
+            live: cohort.trials.iter().map(|trial| trial.attempt).collect(),
+            finish_by: None,
+            silent_since: now,
+            silence_ms_max: PREPARE_MS_MAX,
+        }
+    }
+
+    /// It ends with its trainer: what has not ended fails.
+    fn fail(&self, cause: FailureCause, message: String, exit: &Exit, actions: &mut Vec<Action>) {
+        if self.live.is_empty() {
+            return;
+        }
+        actions.push(Action::Report(Report::CohortFailed(CohortFailure {
+            cohort: self.cohort,
+            attempts: self.live.iter().copied().collect(),
+            cause,
+            message,
+            stderr_tail: exit.stderr_tail.clone(),
+        })));
+    }
+
     /// Takes an attempt out; false where it was not in.
     fn end(&mut self, now: Time, attempt: AttemptId) -> bool {
         let was_live = self.live.remove(&attempt);
@@ -69,6 +98,7 @@ impl Slot {
             Trainer::Starting { run, .. }
             | Trainer::Idle { run }
             | Trainer::Busy { run, .. }
+            | Trainer::Hung { run, .. }
             | Trainer::Killed { run } => Some(*run),
         }
     }
@@ -79,11 +109,12 @@ impl Slot {
             return Some(RunningCohort { cohort: next.id, slot: index, attempts });
         }
         match &self.trainer {
-            Trainer::Busy { job, .. } if !job.live.is_empty() => {
+            Trainer::Busy { job, .. } | Trainer::Hung { job, .. } if !job.live.is_empty() => {
                 let attempts = job.live.iter().copied().collect();
                 Some(RunningCohort { cohort: job.cohort, slot: index, attempts })
             }
             Trainer::Busy { .. }
+            | Trainer::Hung { .. }
             | Trainer::Down { .. }
             | Trainer::Starting { .. }
             | Trainer::Idle { .. }
@@ -97,6 +128,7 @@ impl Slot {
             Trainer::Starting { .. }
             | Trainer::Idle { .. }
             | Trainer::Busy { .. }
+            | Trainer::Hung { .. }
             | Trainer::Killed { .. } => false,
         }
     }
@@ -107,7 +139,10 @@ impl Slot {
             Trainer::Idle { run } | Trainer::Busy { run, .. } => {
                 actions.push(Action::Order { slot: index, run: *run, order });
             }
-            Trainer::Down { .. } | Trainer::Starting { .. } | Trainer::Killed { .. } => {}
+            Trainer::Down { .. }
+            | Trainer::Starting { .. }
+            | Trainer::Hung { .. }
+            | Trainer::Killed { .. } => {}
         }
     }
 
@@ -127,7 +162,7 @@ impl Slot {
             self.stop(now, index, attempt, actions);
         }
         self.next = Some(cohort);
-        self.begin_next(index, actions);
+        self.begin_next(now, index, actions);
     }
 
     pub(super) fn stop(
@@ -144,7 +179,7 @@ impl Slot {
             }
         }
         let stopped = match &mut self.trainer {
-            Trainer::Busy { job, .. } => job.end(now, attempt),
+            Trainer::Busy { job, .. } | Trainer::Hung { job, .. } => job.end(now, attempt),
             Trainer::Down { .. }
             | Trainer::Starting { .. }
             | Trainer::Idle { .. }
@@ -164,40 +199,65 @@ impl Slot {
         }
     }
 
+    /// The trainer of this slot said something.
+    pub(super) fn hear(&mut self, now: Time) {
+        if let Some(job) = self.job() {
+            job.silent_since = now;
+            job.silence_ms_max = SILENCE_MS_MAX;
+        }
+    }
+
+    /// Its silence so far means nothing.
+    pub(super) fn excuse_silence(&mut self, now: Time) {
+        if let Some(job) = self.job() {
+            job.silent_since = now;
+        }
+    }
+
     pub(super) fn kill_overdue(&mut self, now: Time, index: usize, actions: &mut Vec<Action>) {
-        let overdue = match &self.trainer {
+        let (run, reason, next) = match &self.trainer {
             Trainer::Starting { run, ready_by } if *ready_by <= now => {
                 // It counts as a start that led to nothing.
                 self.failures += 1;
-                Some((*run, "it does not come to hold its device"))
+                (*run, "it does not come to hold its device", Trainer::Killed { run: *run })
             }
             Trainer::Busy { run, job } if job.finish_by.is_some_and(|by| by <= now) => {
-                Some((*run, "it does not leave a cohort that is over"))
+                (*run, "it does not leave a cohort that is over", Trainer::Killed { run: *run })
+            }
+            Trainer::Busy { run, job } if job.silent_since.after_ms(job.silence_ms_max) <= now => {
+                let hung = Trainer::Hung { run: *run, job: job.clone() };
+                (*run, "it has said nothing for too long", hung)
             }
             Trainer::Down { .. }
             | Trainer::Starting { .. }
             | Trainer::Idle { .. }
             | Trainer::Busy { .. }
-            | Trainer::Killed { .. } => None,
+            | Trainer::Hung { .. }
+            | Trainer::Killed { .. } => return,
         };
-        if let Some((run, reason)) = overdue {
-            self.trainer = Trainer::Killed { run };
-            actions.push(Action::Kill { slot: index, run, reason });
-        }
+        self.trainer = next;
+        actions.push(Action::Kill { slot: index, run, reason });
     }
 
-    pub(super) fn on_ready(&mut self, index: usize, paused: bool, actions: &mut Vec<Action>) {
+    pub(super) fn on_ready(
+        &mut self,
+        now: Time,
+        index: usize,
+        paused: bool,
+        actions: &mut Vec<Action>,
+    ) {
         match self.trainer {
             Trainer::Starting { run, .. } => self.trainer = Trainer::Idle { run },
             Trainer::Down { .. }
             | Trainer::Idle { .. }
             | Trainer::Busy { .. }
+            | Trainer::Hung { .. }
             | Trainer::Killed { .. } => return,
         }
         if paused {
             self.order(index, Order::Pause(true), actions);
         }
-        self.begin_next(index, actions);
+        self.begin_next(now, index, actions);
     }
 
     pub(super) fn on_reported(
@@ -237,6 +297,7 @@ impl Slot {
 
     pub(super) fn on_finished(
         &mut self,
+        now: Time,
         index: usize,
         cohort: CohortId,
         actions: &mut Vec<Action>,
@@ -258,22 +319,21 @@ impl Slot {
         }
         self.failures = 0;
         self.trainer = Trainer::Idle { run };
-        self.begin_next(index, actions);
+        self.begin_next(now, index, actions);
     }
 
     /// The process is gone: what it held failed with it, and the slot gets another one.
     pub(super) fn on_exited(&mut self, now: Time, exit: &Exit, actions: &mut Vec<Action>) {
         match &self.trainer {
             Trainer::Busy { job, .. } => {
-                if !job.live.is_empty() {
-                    actions.push(Action::Report(Report::CohortFailed(CohortFailure {
-                        cohort: job.cohort,
-                        attempts: job.live.iter().copied().collect(),
-                        cause: exit.cause,
-                        message: exit.message.clone(),
-                        stderr_tail: exit.stderr_tail.clone(),
-                    })));
-                }
+                job.fail(exit.cause, exit.message.clone(), exit, actions);
+                self.trainer = Trainer::Down { start_at: now };
+                return;
+            }
+            Trainer::Hung { job, .. } => {
+                let silence_s = job.silence_ms_max / 1_000;
+                let message = format!("the trainer said nothing for {silence_s} s and was killed");
+                job.fail(FailureCause::TrainerDied, message, exit, actions);
                 self.trainer = Trainer::Down { start_at: now };
                 return;
             }
@@ -288,25 +348,26 @@ impl Slot {
         self.trainer = Trainer::Down { start_at: now.after_ms(wait_ms) };
     }
 
+    /// What the trainer works on; that of one that hung is not heard any more.
     fn job(&mut self) -> Option<&mut Job> {
         match &mut self.trainer {
             Trainer::Busy { job, .. } => Some(job),
             Trainer::Down { .. }
             | Trainer::Starting { .. }
             | Trainer::Idle { .. }
+            | Trainer::Hung { .. }
             | Trainer::Killed { .. } => None,
         }
     }
 
-    fn begin_next(&mut self, index: usize, actions: &mut Vec<Action>) {
+    fn begin_next(&mut self, now: Time, index: usize, actions: &mut Vec<Action>) {
         let Trainer::Idle { run } = self.trainer else {
             return;
         };
         let Some(cohort) = self.next.take() else {
             return;
         };
-        let live = cohort.trials.iter().map(|trial| trial.attempt).collect();
-        let job = Job { cohort: cohort.id, live, finish_by: None };
+        let job = Job::new(now, &cohort);
         self.trainer = Trainer::Busy { run, job };
         actions.push(Action::Order { slot: index, run, order: Order::Train(cohort) });
     }

@@ -15,6 +15,9 @@ use tonic::{Request, Response, Status, Streaming};
 /// Deadline of everything that a test waits for.
 pub const WAIT: Duration = Duration::from_secs(30);
 
+/// Identity of the store that a coordinator has here.
+pub const STORE: &str = "store-a";
+
 struct Service {
     sessions: mpsc::Sender<Session>,
 }
@@ -128,6 +131,12 @@ impl Session {
         reports
     }
 
+    /// Refuses the hello, as the coordinator of another store does.
+    pub async fn refuse(&self) {
+        let refusal = Status::failed_precondition("these attempts are of another store");
+        self.to.send(Err(refusal)).await.expect("the stream holds");
+    }
+
     pub async fn tell(&self, message: to_worker::Message) {
         let message = wire::ToWorker { message: Some(message) };
         self.to.send(Ok(message)).await.expect("the stream holds");
@@ -135,7 +144,8 @@ impl Session {
 
     pub async fn welcome(&self, adopted: Vec<wire::AttemptId>) {
         // Often, so that what rides on heartbeats shows soon.
-        let welcome = wire::Welcome { adopted, heartbeat_interval_ms: 50 };
+        let store = STORE.into();
+        let welcome = wire::Welcome { adopted, heartbeat_interval_ms: 50, store };
         self.tell(to_worker::Message::Welcome(welcome)).await;
     }
 

@@ -20,7 +20,7 @@ use worker::devices::Device;
 use worker::libtorch::Places;
 use worker::state::StateDirectory;
 
-use coordinator::{Coordinator, Session, WAIT, attempt, ends, failure, is_end, outcome};
+use coordinator::{Coordinator, STORE, Session, WAIT, attempt, ends, failure, is_end, outcome};
 use fake_trainer::{CATCH, DIE, FOR_EVER, GARBAGE, HANG, NO_MEMORY};
 
 /// A host with what a worker needs.
@@ -103,6 +103,32 @@ async fn attached(host: &Host, coordinator: &mut Coordinator, slots: usize) -> (
     assert_eq!(hello.running, []);
     session.welcome(Vec::new()).await;
     (agent, session)
+}
+
+#[tokio::test]
+async fn another_store_gets_nothing_of_the_one_before() {
+    let host = Host::prepared();
+    let mut coordinator = Coordinator::start().await;
+    let (agent, mut session) = attached(&host, &mut coordinator, 1).await;
+    session.lease(0, 1, &[(1, FOR_EVER, 1)]).await;
+    let unacknowledged = session.reports_until(|_| true).await;
+    assert!(!unacknowledged.is_empty());
+    drop(session);
+    let (refused, hello) = coordinator.session().await;
+    assert_eq!((hello.store.as_str(), hello.running.len()), (STORE, 1));
+    refused.refuse().await;
+    let (mut session, hello) = coordinator.session().await;
+    assert_eq!((hello.store.as_str(), hello.running), ("", Vec::new()));
+    session.welcome(Vec::new()).await;
+    session.lease(0, 2, &[(2, 1, 2)]).await;
+    let reports = session.reports_until_ended(1).await;
+    outcome(&reports, 2);
+    let of_before = |report: &wire::Report| match report.report.as_ref() {
+        Some(report::Report::Epoch(epoch)) => epoch.attempt == Some(attempt(1)),
+        _ => false,
+    };
+    assert!(!reports.iter().any(of_before), "{reports:?}");
+    drop(agent);
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {

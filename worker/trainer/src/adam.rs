@@ -77,10 +77,12 @@ impl Adam {
         assert_eq!(parameters.len(), self.first.len(), "one moment per parameter");
         let on_cpu = loss.device() == Device::Cpu;
         let is_float = parameters.iter().all(|parameter| parameter.tensor.kind() == Kind::Float);
-        tch::no_grad(|| match on_cpu && is_float {
+        // A guard, not `tch::no_grad`: a panic in between must not leave gradients off.
+        let _guard = tch::no_grad_guard();
+        match on_cpu && is_float {
             true => fused::step(self, parameters, gradients, loss),
             false => tensors::step(self, parameters, gradients, loss),
-        })
+        }
     }
 
     /// Which trials had a finite loss in every step so far, `[K]`: 1 or 0. Reads the device.

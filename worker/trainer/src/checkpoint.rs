@@ -62,7 +62,7 @@ pub struct Checkpoint {
     pub steps: u64,
     /// Seconds of training, those of earlier attempts included.
     pub seconds: f64,
-    /// Training steps with a finite loss so far, best epoch and its metrics.
+    /// The best eligible epoch so far and its metrics.
     pub best: Option<Best>,
     /// By name, without the trial axis.
     pub tensors: HashMap<String, Tensor>,
@@ -124,13 +124,17 @@ impl Checkpoint {
         fields.expect("trial", trial)?;
         fields.expect("params", params)?;
         fields.expect("results_schema_version", &RESULTS_SCHEMA_VERSION.to_string())?;
+        let (epoch, best) = (fields.get("epoch")?, fields.best()?);
+        if epoch == 0 || best.is_some_and(|best| best.epoch == 0 || best.epoch > epoch) {
+            return Err(fields.content(format!("its best epoch is not one of its {epoch} epochs")));
+        }
         Ok(Some(Checkpoint {
             trial: trial.into(),
             params: params.into(),
-            epoch: fields.get("epoch")?,
+            epoch,
             steps: fields.get("steps")?,
             seconds: fields.get("seconds")?,
-            best: fields.best()?,
+            best,
             tensors,
         }))
     }

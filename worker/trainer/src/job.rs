@@ -1,6 +1,7 @@
 //! One trial of a cohort, read from its description: what to train and when to stop.
 
 use common::config::{Config, Data, Param};
+use common::ids::TrialId;
 use common::wire;
 use gradnet::mlp::MlpTrial;
 
@@ -10,6 +11,9 @@ pub enum JobError {
     /// A trial without an attempt id.
     #[error("a trial of the cohort has no attempt id")]
     NoAttempt,
+    /// Its trial has no valid id.
+    #[error("a trial of the cohort has no valid id")]
+    TrialId(#[source] common::ids::IdError),
     /// The parameters are not those of a config.
     #[error("trial {trial}: its parameters are not valid")]
     Config {
@@ -79,6 +83,8 @@ impl Job {
     pub fn from_wire(trial: wire::LeasedTrial) -> Result<Job, JobError> {
         let attempt = trial.attempt.ok_or(JobError::NoAttempt)?;
         let id = attempt.trial.clone();
+        // It names a file.
+        id.parse::<TrialId>().map_err(JobError::TrialId)?;
         let config = Config::from_json(&trial.model, &trial.data, &trial.params)
             .map_err(|source| JobError::Config { trial: id.clone(), source })?;
         let model = MlpTrial::from_config(&config, trial.seed)

@@ -17,6 +17,7 @@ pub mod device;
 pub mod examples;
 pub mod job;
 pub mod link;
+pub mod pulse;
 pub mod selection;
 pub mod serve;
 mod stack;

@@ -112,23 +112,34 @@ fn read_commands(mut input: impl Read, sender: &SyncSender<wire::ToTrainer>) {
                     return;
                 }
             }
-            Ok(None) => std::process::exit(0),
+            Ok(None) => end_at_once(0),
             Err(error) => {
                 tracing::error!("cannot read the agent's commands: {error}");
-                std::process::exit(1);
+                end_at_once(1);
             }
         }
     }
+}
+
+/// Ends the process without running destructors: libtorch's must not run on this thread while the
+/// other one computes. Nothing is buffered that would be lost.
+fn end_at_once(status: i32) -> ! {
+    // SAFETY: ends the process; no memory is touched afterwards.
+    unsafe { libc::_exit(status) }
 }
 
 /// One length-delimited command; none at the end of the input.
 fn read_command(input: &mut impl Read) -> std::io::Result<Option<wire::ToTrainer>> {
     let invalid = |text: String| std::io::Error::new(std::io::ErrorKind::InvalidData, text);
     let mut length = 0usize;
-    for shift in (0..).step_by(7) {
+    let mut shift = 0;
+    loop {
         let mut byte = [0];
-        if input.read(&mut byte)? == 0 {
-            return Ok(None);
+        match input.read(&mut byte) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
         }
         length |= usize::from(byte[0] & 0x7f) << shift;
         if length > wire::MESSAGE_BYTES_MAX || shift > 21 {
@@ -137,6 +148,7 @@ fn read_command(input: &mut impl Read) -> std::io::Result<Option<wire::ToTrainer
         if byte[0] & 0x80 == 0 {
             break;
         }
+        shift += 7;
     }
     let mut bytes = vec![0; length];
     input.read_exact(&mut bytes)?;

@@ -46,21 +46,25 @@ fn threads() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=1024)
 }
 
+fn size() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1_000_000)
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Time the training step of the paper's MLP and print one JSON line per round
     BenchStep {
-        #[arg(long, default_value_t = 512)]
-        width: usize,
-        #[arg(long, default_value_t = 500)]
-        batch: i64,
-        #[arg(long, default_value_t = 8)]
-        depth: usize,
-        #[arg(long, default_value_t = 1)]
-        cohort_size: usize,
+        #[arg(long, default_value_t = 512, value_parser = size())]
+        width: u32,
+        #[arg(long, default_value_t = 500, value_parser = size())]
+        batch: u32,
+        #[arg(long, default_value_t = 8, value_parser = size())]
+        depth: u32,
+        #[arg(long, default_value_t = 1, value_parser = size())]
+        cohort_size: u32,
         /// Steps of one round
-        #[arg(long, default_value_t = 10)]
-        steps: usize,
+        #[arg(long, default_value_t = 10, value_parser = size())]
+        steps: u32,
         /// Do a round for each line of standard input, to alternate with another program
         #[arg(long)]
         on_input: bool,
@@ -82,16 +86,21 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Libraries print to descriptor 1: from here on that is stderr, and the protocol has its own.
     let output = File::from(rustix::io::dup(io::stdout().as_fd()).context("cannot keep stdout")?);
     rustix::stdio::dup2_stdout(io::stderr().as_fd()).context("cannot point stdout at stderr")?;
-    ignore_interrupt();
     let device = arguments.device.parse::<DeviceName>()?;
     let held = hold(device, arguments.threads)?;
     anyhow::ensure!(check_libtorch(&held), "libtorch computes wrong products on {device}");
     if let Some(Command::BenchStep { width, batch, depth, cohort_size, steps, on_input }) =
         arguments.command
     {
-        let bench = Bench::new(Shape { width, batch, depth, cohort_size }, &held);
+        let shape = Shape {
+            width: width as usize,
+            batch: i64::from(batch),
+            depth: depth as usize,
+            cohort_size: cohort_size as usize,
+        };
+        let bench = Bench::new(shape, &held);
         let bench = bench.map_err(|error| anyhow::anyhow!("cannot build the model: {error}"))?;
-        return time_steps(bench, steps, on_input, output);
+        return time_steps(bench, steps as usize, on_input, output);
     }
     let options = Options {
         data: arguments.data,
@@ -101,13 +110,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut trainer = Trainer::new(held, options);
     match arguments.cohort {
         Some(file) => train_file(&mut trainer, &file, output),
-        None => Ok(serve(&mut trainer, Pipe::new(io::stdin(), output))?),
+        None => {
+            ignore_interrupt();
+            Ok(serve(&mut trainer, Pipe::new(io::stdin(), output))?)
+        }
     }
 }
 
 /// Ctrl-C in a terminal is the agent's to handle: it hands running cohorts back.
 fn ignore_interrupt() {
-    // SAFETY: sets the disposition of one signal, before any other thread exists.
+    // SAFETY: sets the disposition of one signal, which no other code of this process uses.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
 }
 
@@ -198,7 +210,8 @@ impl Link for JsonLines {
             from_trainer::Message::Ready(_)
             | from_trainer::Message::Returned(_)
             | from_trainer::Message::Failed(_)
-            | from_trainer::Message::Finished(_) => return Ok(()),
+            | from_trainer::Message::Finished(_)
+            | from_trainer::Message::Pulse(_) => return Ok(()),
         };
         writeln!(self.output, "{line}").map_err(LinkError::new)
     }

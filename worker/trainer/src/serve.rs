@@ -75,7 +75,7 @@ impl Trainer {
             program_version: env!("CARGO_PKG_VERSION").into(),
             libtorch_version: self.held.libtorch_version.clone(),
             device: self.held.name.to_string(),
-            device_name: std::env::consts::ARCH.into(),
+            device_name: self.held.name.to_string(),
         })
     }
 
@@ -114,8 +114,25 @@ impl Trainer {
     }
 }
 
+/// Why a trainer ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The agent is gone.
+    #[error("the agent is gone")]
+    Link(#[source] LinkError),
+    /// A cohort's panic left the process in a state that nobody knows.
+    #[error("ended after a fault: {0}")]
+    Panic(String),
+}
+
+impl From<LinkError> for ServeError {
+    fn from(source: LinkError) -> ServeError {
+        ServeError::Link(source)
+    }
+}
+
 /// Trains cohort after cohort until the agent closes the pipe.
-pub fn serve<W: Write>(trainer: &mut Trainer, mut pipe: Pipe<W>) -> Result<(), LinkError> {
+pub fn serve<W: Write>(trainer: &mut Trainer, mut pipe: Pipe<W>) -> Result<(), ServeError> {
     pipe.send(trainer.ready())?;
     loop {
         let cohort = pipe.next_cohort();
@@ -124,7 +141,7 @@ pub fn serve<W: Write>(trainer: &mut Trainer, mut pipe: Pipe<W>) -> Result<(), L
         let attempts = attempts.collect::<Vec<_>>();
         match trainer.run(cohort, &mut pipe) {
             Ok(()) => {}
-            Err(CohortError::Link(error)) => return Err(error),
+            Err(CohortError::Link(error)) => return Err(ServeError::Link(error)),
             Err(error) => {
                 let message = chain(&error);
                 tracing::error!(cohort = id, "{message}");
@@ -135,6 +152,10 @@ pub fn serve<W: Write>(trainer: &mut Trainer, mut pipe: Pipe<W>) -> Result<(), L
                     message,
                     stderr_tail: String::new(),
                 }))?;
+                // A fault of a device stays with its process, and the agent starts another.
+                if let CohortError::Panic(message) = error {
+                    return Err(ServeError::Panic(message));
+                }
             }
         }
         pipe.send(from_trainer::Message::Finished(wire::CohortFinished { cohort: id }))?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use common::philox::{Philox, Purpose};
 use common::telemetry::chain;
 use common::wire::{self, OutcomeKind, from_trainer};
-use gradnet::mlp::{Mlp, StepGates};
+use gradnet::mlp::{Mlp, Parameter, StepGates};
 use tch::{Kind, Tensor};
 
 use crate::adam::{Adam, Rate};
@@ -15,6 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::examples::{DeviceData, Examples};
 use crate::job::{Job, Shared};
 use crate::link::{Link, LinkError};
+use crate::pulse::PulsingLink;
 use crate::selection::{Evaluation, Selection, Verdict};
 use crate::train::{Averages, Context, evaluate};
 
@@ -194,7 +195,8 @@ impl Stack {
         verdict: Verdict,
         context: Context<'_>,
         data: &DeviceData,
-    ) -> from_trainer::Message {
+        link: &mut PulsingLink<'_>,
+    ) -> Result<from_trainer::Message, LinkError> {
         let member = &self.members[index];
         let reason = match verdict {
             Verdict::PatienceExhausted => format!("patience exhausted at epoch {}", member.epoch),
@@ -203,7 +205,7 @@ impl Stack {
         let Some(best) = member.selection.best() else {
             let reason = "no epoch was eligible: the gate never reached 1".to_owned();
             let outcome = member.outcome(OutcomeKind::Failed, reason, context, data);
-            return from_trainer::Message::Outcome(outcome);
+            return Ok(from_trainer::Message::Outcome(outcome));
         };
         let mut solo = self.model.select(&[index]);
         let weight = |name: &str| {
@@ -211,8 +213,8 @@ impl Stack {
             found.map(|(_, tensor)| tensor.shallow_clone())
         };
         solo.load_trial(0, &weight).expect("the best weights are of this model");
-        let test = evaluate(&solo, &solo.gates_after(&[best.epoch]), &data.test)[0];
-        from_trainer::Message::Outcome(wire::AttemptOutcome {
+        let test = evaluate(&solo, &solo.gates_after(&[best.epoch]), &data.test, link)?[0];
+        Ok(from_trainer::Message::Outcome(wire::AttemptOutcome {
             best_epoch: Some(best.epoch),
             test_error: Some(test.error),
             test_loss: Some(test.loss),
@@ -220,7 +222,7 @@ impl Stack {
             val_loss: Some(best.validation.loss),
             train_loss: Some(best.train_loss),
             ..member.outcome(OutcomeKind::Completed, reason, context, data)
-        })
+        }))
     }
 
     /// Goes on with these members alone.
@@ -240,9 +242,14 @@ impl Stack {
     }
 
     /// Writes a checkpoint of every member. A failure costs nothing but the work since the last.
-    pub(crate) fn save(&self, directory: &Path) {
+    pub(crate) fn save(
+        &self,
+        directory: &Path,
+        link: &mut PulsingLink<'_>,
+    ) -> Result<(), LinkError> {
         let steps = self.adam.steps();
         for (index, member) in self.members.iter().enumerate() {
+            link.pulse()?;
             let mut tensors = HashMap::new();
             for (name, tensor) in self.model.trial_parameters(index) {
                 tensors.insert(format!("model.{name}"), tensor);
@@ -267,6 +274,7 @@ impl Stack {
                 tracing::error!(trial = checkpoint.trial, "{}", chain(&error));
             }
         }
+        Ok(())
     }
 
     pub(crate) fn hand_back(&self, link: &mut dyn Link) -> Result<(), LinkError> {
@@ -303,16 +311,18 @@ fn resumable(job: &Job, directory: &Path) -> Option<Checkpoint> {
 
 /// Whether a checkpoint has every tensor of the trial in its shape.
 fn fits(from: &Checkpoint, model: &Mlp, index: usize) -> bool {
-    let has = |prefix: &str, name: &str, shape: &[i64]| {
-        let tensor = from.tensors.get(&format!("{prefix}.{name}"));
-        tensor.is_some_and(|tensor| tensor.size() == shape)
+    let has = |prefix: &str, parameter: &Parameter| {
+        let tensor = from.tensors.get(&format!("{prefix}.{}", parameter.name));
+        tensor.is_some_and(|tensor| {
+            tensor.size() == parameter.tensor.size()[1..]
+                && tensor.kind() == parameter.tensor.kind()
+        })
     };
     let own = model.parameters().iter().filter(|parameter| index < parameter.trials);
     let fits = own.clone().all(|parameter| {
-        let shape = &parameter.tensor.size()[1..];
-        let kinds = ["model", "adam.first", "adam.second"];
-        let best = from.best.is_none() || has("best", &parameter.name, shape);
-        best && kinds.iter().all(|kind| has(kind, &parameter.name, shape))
+        let parts = ["model", "adam.first", "adam.second"];
+        let best = from.best.is_none() || has("best", parameter);
+        best && parts.iter().all(|part| has(part, parameter))
     });
     if !fits {
         tracing::warn!(trial = from.trial, "its checkpoint is of another model: starts anew");

@@ -17,6 +17,7 @@ use crate::device::Held;
 use crate::examples::{DeviceData, Examples};
 use crate::job::{Job, Shared};
 use crate::link::{Link, LinkError};
+use crate::pulse::{PULSE_INTERVAL, PulsingLink};
 use crate::selection::{Evaluation, Verdict};
 use crate::stack::{EpochExamples, Stack};
 
@@ -42,14 +43,15 @@ pub fn train(
     context: Context<'_>,
     link: &mut dyn Link,
 ) -> Result<(), LinkError> {
+    let link = &mut PulsingLink::new(link, PULSE_INTERVAL);
     let examples = data.train.first(shared.train_examples);
     let validation = data.val.first(shared.val_examples);
     let mut stack = Stack::start(jobs, shared, data, context);
     let mut checkpointed = Instant::now();
     while !stack.members.is_empty() {
         let started = Instant::now();
-        let Some(totals) = train_epoch(&mut stack, &examples, shared.batch_size as i64, link)
-        else {
+        let totals = train_epoch(&mut stack, &examples, shared.batch_size as i64, link)?;
+        let Some(totals) = totals else {
             return Ok(());
         };
         let epoch_examples = EpochExamples {
@@ -57,7 +59,7 @@ pub fn train(
             per_second: examples.count() as f64 / started.elapsed().as_secs_f64(),
         };
         stack.members.iter_mut().for_each(|member| member.epoch += 1);
-        let evaluations = evaluate(&stack.model, &stack.gates_after(), &validation);
+        let evaluations = evaluate(&stack.model, &stack.gates_after(), &validation, link)?;
         let averages = totals.averages(&stack.adam);
         let seconds = started.elapsed().as_secs_f64();
         let mut staying = Vec::new();
@@ -73,7 +75,8 @@ pub fn train(
             match stack.judge(index, evaluation, average.loss) {
                 Verdict::Continue => staying.push(index),
                 verdict @ (Verdict::LastEpoch | Verdict::PatienceExhausted) => {
-                    link.send(stack.completed(index, verdict, context, data))?;
+                    let outcome = stack.completed(index, verdict, context, data, link)?;
+                    link.send(outcome)?;
                 }
             }
         }
@@ -82,7 +85,7 @@ pub fn train(
         stack.keep(&staying);
         let due = checkpointed.elapsed().as_secs_f64() >= context.checkpoint_interval_s;
         if due || hand_back {
-            stack.save(context.checkpoints);
+            stack.save(context.checkpoints, link)?;
             checkpointed = Instant::now();
         }
         if hand_back {
@@ -109,8 +112,8 @@ fn train_epoch(
     stack: &mut Stack,
     examples: &Examples,
     batch_size: i64,
-    link: &mut dyn Link,
-) -> Option<Totals> {
+    link: &mut PulsingLink<'_>,
+) -> Result<Option<Totals>, LinkError> {
     let orders = stack.orders(examples);
     let count = examples.count();
     let steps = (count as u64).div_ceil(batch_size as u64) as u32;
@@ -119,15 +122,16 @@ fn train_epoch(
     for index in 0..steps {
         let stops = &link.commands(false).stops;
         if stack.members.iter().all(|member| stops.contains(&member.job.attempt)) {
-            return None;
+            return Ok(None);
         }
+        link.pulse()?;
         let start = i64::from(index) * batch_size;
         let batch = Batch::gather(examples, &orders, start, batch_size.min(count - start));
         let gates = stack.model.gates_at(&epochs, index, steps);
         let step = step(&stack.model, &mut stack.adam, &batch, &gates);
         totals.add(&step, batch.size());
     }
-    Some(totals)
+    Ok(Some(totals))
 }
 
 /// Examples of one step: every trial has its own.
@@ -197,7 +201,12 @@ fn wrong(logits: &Tensor, labels: &Tensor) -> Tensor {
 }
 
 /// Mean loss and error of every trial over a split, with the gates given.
-pub fn evaluate(model: &Mlp, gates: &StepGates, examples: &Examples) -> Vec<Evaluation> {
+pub fn evaluate(
+    model: &Mlp,
+    gates: &StepGates,
+    examples: &Examples,
+    link: &mut PulsingLink<'_>,
+) -> Result<Vec<Evaluation>, LinkError> {
     let count = examples.count();
     let trials = gates.gates.len() as i64;
     let _guard = tch::no_grad_guard();
@@ -205,6 +214,7 @@ pub fn evaluate(model: &Mlp, gates: &StepGates, examples: &Examples) -> Vec<Eval
     let mut loss = Tensor::zeros([trials], options);
     let mut errors = Tensor::zeros([trials], options);
     for start in (0..count).step_by(EVALUATION_BATCH as usize) {
+        link.pulse()?;
         let size = EVALUATION_BATCH.min(count - start);
         let images = examples.images.narrow(0, start, size).unsqueeze(0);
         let labels =
@@ -216,7 +226,7 @@ pub fn evaluate(model: &Mlp, gates: &StepGates, examples: &Examples) -> Vec<Eval
     }
     let read = |tensor: &Tensor| host(&(tensor / count as f64));
     let pairs = read(&loss).into_iter().zip(read(&errors));
-    pairs.map(|(loss, error)| Evaluation { loss, error }).collect()
+    Ok(pairs.map(|(loss, error)| Evaluation { loss, error }).collect())
 }
 
 /// `[K]` in f64, read from the device.
@@ -278,5 +288,75 @@ impl Totals {
             steps: steps[index],
         };
         (0..loss.len()).map(average).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use common::config::Data;
+
+    use super::*;
+    use crate::device::{DeviceName, hold};
+    use crate::job::read_cohort;
+    use crate::link::Commands;
+
+    /// Counts pulses; no other message is expected.
+    #[derive(Default)]
+    struct Pulses {
+        count: i64,
+        commands: Commands,
+    }
+
+    impl Link for Pulses {
+        fn send(&mut self, message: from_trainer::Message) -> Result<(), LinkError> {
+            assert_eq!(message, from_trainer::Message::Pulse(wire::Pulse {}));
+            self.count += 1;
+            Ok(())
+        }
+
+        fn commands(&mut self, _wait: bool) -> &mut Commands {
+            &mut self.commands
+        }
+    }
+
+    /// Pulses of an epoch of 10 steps, of an evaluation of 3 batches, and of a checkpoint.
+    fn pulses(interval: Duration) -> [i64; 3] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let held = hold(DeviceName::Cpu, 1).expect("a CPU");
+        let data = DeviceData::load(Data::Strokes, None, held.device).expect("it is generated");
+        let trial = wire::LeasedTrial {
+            attempt: Some(wire::AttemptId { trial: "0".repeat(16), attempt: 1 }),
+            model: "mlp".into(),
+            data: "strokes".into(),
+            params: r#"{"depth":1,"width":8,"batch_size":50}"#.into(),
+            ..wire::LeasedTrial::default()
+        };
+        let cohort = wire::TrainCohort { cohort: 1, trials: vec![trial] };
+        let (jobs, shared) = read_cohort(cohort).expect("it can be trained");
+        let context =
+            Context { held: &held, checkpoints: folder.path(), checkpoint_interval_s: 1e9 };
+        let mut stack = Stack::start(jobs, &shared, &data, context);
+        let (examples, batches) = (data.train.first(Some(500)), data.train.first(Some(2500)));
+        let mut counts = [0; 3];
+        let mut link = Pulses::default();
+        let mut pulsing = PulsingLink::new(&mut link, interval);
+        let totals = train_epoch(&mut stack, &examples, 50, &mut pulsing).expect("heard");
+        assert_eq!(totals.expect("nothing was stopped").steps, 10);
+        counts[0] = std::mem::take(&mut link.count);
+        let mut pulsing = PulsingLink::new(&mut link, interval);
+        evaluate(&stack.model, &stack.gates_after(), &batches, &mut pulsing).expect("heard");
+        counts[1] = std::mem::take(&mut link.count);
+        let mut pulsing = PulsingLink::new(&mut link, interval);
+        stack.save(folder.path(), &mut pulsing).expect("heard");
+        counts[2] = link.count;
+        counts
+    }
+
+    #[test]
+    fn a_pulse_is_sent_between_steps_batches_and_members_when_it_is_due() {
+        assert_eq!(pulses(Duration::ZERO), [10, 3, 1]);
+        assert_eq!(pulses(Duration::from_secs(3600)), [0, 0, 0]);
     }
 }

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
+use common::config::Config;
 use common::wire::{self, OutcomeKind, from_trainer};
+use trainer::checkpoint::Checkpoint;
 use trainer::device::{DeviceName, hold};
 use trainer::link::{Commands, Link, LinkError};
 use trainer::serve::{CohortError, Options, Trainer};
@@ -162,8 +164,9 @@ fn a_cohort_equals_its_solo_trials() {
 #[test]
 fn divergence_is_an_outcome_and_costs_the_neighbours_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let own =
-        [(r#""depth":3,"epochs":3,"lr":0.003"#, 1), (r#""depth":3,"epochs":3,"lr":1000000"#, 2)];
+    // Without a nonlinearity eight layers soon multiply beyond what fp32 holds.
+    let wild = r#""depth":8,"activation":"identity","epochs":3,"lr":1000000"#;
+    let own = [(r#""depth":3,"epochs":3,"lr":0.003"#, 1), (wild, 2)];
     let base = r#""width":32,"batch_size":50,"train_examples":1000,"patience":null"#;
     let together = run(cohort(base, &own, 0), folder.path());
     let diverged = together.outcome(&name(1)).expect("an outcome");
@@ -197,6 +200,99 @@ fn only_epochs_at_full_gate_are_chosen_and_patience_stops() {
     assert_eq!(errors.fold(f64::INFINITY, f64::min), outcome.val_error.expect("tested"));
     assert_eq!(epochs[2].gate, 1.0);
     assert!(epochs[1].gate < 1.0);
+}
+
+/// The best epoch's weights are tested, not the last one's: training again up to that epoch alone
+/// gives the same test error.
+#[test]
+fn the_test_error_is_that_of_the_best_epoch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = r#""width":32,"batch_size":50,"train_examples":1000,"lr":0.01,"depth":2"#;
+    let long = run(cohort(base, &[(r#""epochs":30,"patience":4"#, 3)], 0), folder.path());
+    let long = long.outcome(&name(0)).expect("an outcome");
+    let best = long.best_epoch.expect("tested");
+    assert!(best < long.epochs, "it trained on after its best epoch");
+    let own = format!(r#""epochs":{best},"patience":null"#);
+    let short = run(cohort(base, &[(own.as_str(), 3)], 0), folder.path());
+    let short = short.outcome(&name(0)).expect("an outcome");
+    assert_eq!((short.best_epoch, short.test_error), (Some(best), long.test_error));
+}
+
+#[test]
+fn any_epoch_may_be_chosen_where_the_sweep_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":2,"activation":"grelu","tau":50,"epochs":3,"select":"any""#;
+    let any = run(cohort(SMALL, &[(own, 1)], 0), folder.path());
+    let outcome = any.outcome(&name(0)).expect("an outcome");
+    assert_eq!(outcome.kind(), OutcomeKind::Completed);
+    assert!(any.epochs(&name(0))[2].gate < 0.1, "the gate is far from 1");
+    assert!(outcome.test_error.expect("tested") < 0.9);
+}
+
+#[test]
+fn a_member_resumes_alone_and_beside_a_stranger() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let grelu = r#""depth":4,"activation":"grelu","tau":2,"epochs":5"#;
+    let relu = r#""depth":2,"dropout":"static","p":0.2,"epochs":5"#;
+    let members = [(grelu, 1), (relu, 2)];
+    let whole = run(cohort(SMALL, &members, 0), folder.path());
+    let mut first = Recorder { hand_back_after: Some(2), ..Recorder::default() };
+    trainer(folder.path()).run(cohort(SMALL, &members, 0), &mut first).expect("handed back");
+    let alone = run(cohort(SMALL, &members[..1], 2), folder.path());
+    let stranger = (r#""depth":6,"epochs":3"#, 9);
+    let mut beside = cohort(SMALL, &[members[0], stranger], 2);
+    beside.trials[1].attempt = Some(wire::AttemptId { trial: name(7), attempt: 1 });
+    let beside = run(beside, folder.path());
+    let expected = &whole.epochs(&name(0))[2..];
+    for found in [alone.epochs(&name(0)), beside.epochs(&name(0))] {
+        assert_eq!(found.len(), expected.len(), "it goes on where it was");
+        for (expected, found) in expected.iter().zip(found) {
+            let gap = (expected.train_loss - found.train_loss).abs() / expected.train_loss;
+            assert!(gap < 1e-4, "epoch {}: {gap}", found.epoch);
+        }
+    }
+    assert_eq!(beside.epochs(&name(7))[0].epoch, 1, "the stranger is at its beginning");
+}
+
+#[test]
+fn a_checkpoint_of_another_kind_of_number_is_not_resumed_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":2,"epochs":4"#;
+    let mut first = Recorder { hand_back_after: Some(2), ..Recorder::default() };
+    trainer(folder.path()).run(cohort(SMALL, &[(own, 7)], 0), &mut first).expect("handed back");
+    let params = Config::from_json("mlp", "strokes", &format!("{{{SMALL},{own}}}"));
+    let params = params.expect("valid").to_json();
+    let loaded = Checkpoint::load(folder.path(), &name(0), &params);
+    let mut saved = loaded.expect("readable").expect("there");
+    for tensor in saved.tensors.values_mut() {
+        *tensor = tensor.to_kind(tch::Kind::Double);
+    }
+    saved.save(folder.path()).expect("saved");
+    let second = run(cohort(SMALL, &[(own, 7)], 2), folder.path());
+    assert_eq!(second.epochs(&name(0))[0].epoch, 1);
+}
+
+/// A panic between two cohorts' steps must not leave gradients off for the next.
+#[test]
+fn a_cohort_trains_after_one_that_panicked() {
+    struct Panics;
+    impl Link for Panics {
+        fn send(&mut self, _: from_trainer::Message) -> Result<(), LinkError> {
+            panic!("in the middle")
+        }
+
+        fn commands(&mut self, _wait: bool) -> &mut Commands {
+            panic!("in the middle")
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut trainer = trainer(folder.path());
+    let own = [(r#""depth":2,"epochs":2"#, 7)];
+    let error = trainer.run(cohort(SMALL, &own, 0), &mut Panics).expect_err("it panicked");
+    assert!(matches!(error, CohortError::Panic(message) if message == "in the middle"));
+    let mut recorder = Recorder::default();
+    trainer.run(cohort(SMALL, &own, 0), &mut recorder).expect("trains");
+    assert!(recorder.outcome(&name(0)).is_some());
 }
 
 #[test]

@@ -104,6 +104,12 @@ impl<'r> Identity<'r> {
             if epochs.is_none_or(|epochs| epochs == 0.0) && member.attempts > 0 {
                 *epochs = Some(epochs_so_far(&snapshot, member.trial).map_err(wrong)?.into());
             }
+            let seconds = Metric::ALL.iter().position(|metric| *metric == Metric::Seconds);
+            let seconds = &mut member.metrics[seconds.expect("one of all")];
+            if member.state == "failed" && *seconds == Some(0.0) {
+                // Its trainer died with the count.
+                *seconds = None;
+            }
             page.push(member);
         }
         Ok(page)

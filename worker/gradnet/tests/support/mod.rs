@@ -126,5 +126,7 @@ pub fn train(model: &Mlp, steps: std::ops::Range<u32>, kind: Kind) {
 pub fn gap(left: &Tensor, right: &Tensor) -> f64 {
     assert_eq!(left.size(), right.size());
     let difference = (left - right).abs().max().double_value(&[]);
+    // `f64::max` and comparisons drop NaN, and two tensors of nothing but NaN are no agreement.
+    assert!(difference.is_finite(), "not a finite difference");
     difference / right.abs().max().double_value(&[]).max(f64::MIN_POSITIVE)
 }

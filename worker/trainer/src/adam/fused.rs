@@ -68,7 +68,7 @@ fn advance(adam: &mut Adam, loss: &[f64], norms: &[f64]) -> Vec<Option<Coefficie
         let scale = clip_norm[trial] / (norms[trial] + CLIP_EPSILON);
         coefficients.push(Some(Coefficients {
             // `f64::min` would turn the NaN of a bad gradient into 1 and hide it.
-            scale: if scale > 1.0 { 1.0 } else { scale as f32 },
+            scale: if clip_norm[trial].is_infinite() || scale > 1.0 { 1.0 } else { scale as f32 },
             step_size: (lr[trial] / correction1) as f32,
             root2_inverse: (1.0 / correction2.sqrt()) as f32,
         }));
@@ -95,15 +95,15 @@ fn update(
     coefficients: Coefficients,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has the features that the function is compiled for.
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the feature that the function is compiled for.
         return unsafe { update_avx2(target, gradient, moments, coefficients) };
     }
     update_lanes(target, gradient, moments, coefficients);
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2")]
 fn update_avx2(
     target: &mut [f32],
     gradient: &[f32],

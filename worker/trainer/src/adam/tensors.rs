@@ -17,6 +17,7 @@ pub(super) fn step(
     scalars.alive = &scalars.alive * finite;
     scalars.steps += &scalars.alive;
     let scale = (&scalars.clip_norm / (&norm + CLIP_EPSILON)).clamp_max(1.0);
+    let scale = scale.where_self(&scalars.clip_norm.isfinite(), &scale.ones_like());
     let correction1: Tensor = 1.0 - (&scalars.steps * BETA1.ln()).exp();
     let correction2: Tensor = 1.0 - (&scalars.steps * BETA2.ln()).exp();
     let step_size = &scalars.lr / correction1;

@@ -1,6 +1,10 @@
 -- Version 1. Ids that are 64 bits without sign are stored as the signed number of the same bits.
 -- Times are milliseconds since 1970 by the coordinator's clock. A number that is NaN is NULL.
 
+-- One row: what tells this store from every other one.
+CREATE TABLE store (id TEXT NOT NULL) STRICT;
+INSERT INTO store (id) VALUES (lower(hex(randomblob(16))));
+
 CREATE TABLE sweeps (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,

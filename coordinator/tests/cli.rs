@@ -1,0 +1,524 @@
+//! The client's commands as processes: what they print, to where, and their exit status. Results
+//! are read from a state directory that no coordinator serves.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{self, Child, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use common::ids::{AttemptId, CohortId};
+use common::spec;
+use coordinator::store::{SqliteStore, Store};
+use scheduler::Change;
+use scheduler::event::{
+    AttemptEnd, Device, EpochMetrics, FailureCause, Fusion, Outcome, OutcomeKind, Provenance,
+    SweepHeader, Trial, WorkerHello,
+};
+
+const AT: u64 = 1_732_449_903_000;
+const YAML: &str = "\
+name: tiny
+model: mlp
+data: strokes
+base: {tau: 2, epochs: 4}
+grid: {depth: [2, 30], activation: [relu, grelu]}
+seeds: 2
+table: {rows: depth, columns: activation, metric: test_error}
+";
+
+/// A folder with a sweep file and the state of its run: of eight trials five completed, one
+/// diverged, one failed, and one waits.
+struct Bench {
+    folder: tempfile::TempDir,
+    trials: Vec<Trial>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tiny.yaml"), YAML).unwrap();
+        let (sweep, _) = spec::load(YAML, "tiny.yaml", &spec::Options::default()).unwrap();
+        let trials: Vec<Trial> =
+            sweep.expand().map(|(config, id, seed)| Trial { id, config, seed }).collect();
+        let mut changes = vec![
+            Change::SweepApplied(SweepHeader {
+                name: sweep.name.clone(),
+                yaml: sweep.yaml.clone(),
+                model: sweep.model,
+                data: sweep.data,
+                fusion: Fusion::Auto,
+                priority: 0,
+                failures_max: None,
+                slot_seconds_max: None,
+                data_digest: None,
+            }),
+            Change::TrialsAdded(trials.clone()),
+            Change::MembersAdded {
+                sweep: sweep.name.clone(),
+                first_index: 0,
+                trials: trials.iter().map(|trial| trial.id).collect(),
+            },
+            Change::SweepExpanded(sweep.name),
+            Change::WorkerAttached(worker()),
+        ];
+        for (at, trial) in trials.iter().enumerate().take(7) {
+            let kind = match at {
+                5 => OutcomeKind::Diverged,
+                6 => OutcomeKind::Failed,
+                _ => OutcomeKind::Completed,
+            };
+            changes.extend(run(trial, at, kind));
+        }
+        SqliteStore::open(&folder.path().join("state")).unwrap().commit(&changes, AT).unwrap();
+        Bench { folder, trials }
+    }
+
+    fn trial(&self, at: usize) -> String {
+        self.trials[at].id.to_string()
+    }
+
+    /// A command in the folder, without the variables of whoever runs the tests.
+    fn run(&self, arguments: &[&str]) -> Assert {
+        run_in(self.folder.path(), arguments)
+    }
+
+    /// A command on the state directory.
+    fn read(&self, arguments: &[&str]) -> Assert {
+        self.run(&[arguments, &["--state", "state"]].concat())
+    }
+}
+
+fn run_in(folder: &Path, arguments: &[&str]) -> Assert {
+    Command::from_std(command(folder, arguments)).assert()
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> process::Command {
+    let mut command = process::Command::new(env!("CARGO_BIN_EXE_coordinator"));
+    command.current_dir(folder).args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GRADSWEEP_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn worker() -> WorkerHello {
+    WorkerHello {
+        id: "w1".parse().unwrap(),
+        host: "host1".into(),
+        program_version: env!("CARGO_PKG_VERSION").into(),
+        libtorch_version: "2.11.0".into(),
+        slots: vec![Device::Cpu, Device::Cpu],
+        data_digests: Default::default(),
+        running: Vec::new(),
+        draining: false,
+    }
+}
+
+/// The changes of a trial that ends in its first attempt.
+fn run(trial: &Trial, at: usize, kind: OutcomeKind) -> Vec<Change> {
+    let attempt = AttemptId { trial: trial.id, number: 1 };
+    let error = 0.05 + f64::from(u8::try_from(at).unwrap()) / 100.0;
+    let of_completed = (kind == OutcomeKind::Completed).then_some(error);
+    let outcome = Outcome {
+        kind,
+        epochs: 1,
+        seconds: 4.5,
+        best_epoch: of_completed.map(|_| 1),
+        test_error: of_completed,
+        test_loss: of_completed,
+        val_error: of_completed.map(|error| error / 2.0),
+        val_loss: of_completed,
+        train_loss: of_completed,
+        reason: "as the test says".into(),
+        provenance: Provenance { device: "cpu".into(), threads: 1, ..Provenance::default() },
+    };
+    let epoch = EpochMetrics {
+        epoch: 1,
+        train_loss: 2.0,
+        train_error: 0.5,
+        val_loss: 1.5,
+        val_error: 0.25,
+        gate: 0.5,
+        lr: 1e-3,
+        grad_norm: 3.0,
+        examples_per_second: 1000.0,
+        seconds: 4.5,
+        examples: 4500,
+    };
+    let end = match kind {
+        OutcomeKind::Failed => AttemptEnd::CohortFailed {
+            cause: FailureCause::TrainerDied,
+            counted: true,
+            message: "signal 11".into(),
+            stderr_tail: "the last line\n".into(),
+        },
+        OutcomeKind::Completed | OutcomeKind::Diverged | OutcomeKind::Cancelled => {
+            AttemptEnd::Outcome(kind)
+        }
+    };
+    vec![
+        Change::AttemptStarted {
+            attempt,
+            worker: "w1".parse().unwrap(),
+            cohort: CohortId(at as u64 + 1),
+            cohort_size: 1,
+        },
+        Change::EpochRecorded(attempt, epoch),
+        Change::AttemptEnded { attempt, end, deaths: 0, cohort_size_max: None },
+        Change::OutcomeRecorded(attempt, outcome),
+    ]
+}
+
+/// What a command that succeeds prints; it says nothing on stderr.
+fn printed(done: Assert) -> String {
+    let done = done.code(0);
+    let output = done.get_output();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What a command that is refused says on stderr; it prints nothing.
+fn refused(done: Assert, status: i32) -> String {
+    let done = done.code(status);
+    let output = done.get_output();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(done: Assert) -> serde_json::Value {
+    serde_json::from_str(&printed(done)).unwrap()
+}
+
+#[test]
+fn plan_shows_what_would_run_in_each_format() {
+    let bench = Bench::new();
+    let text = printed(bench.run(&["plan", "tiny.yaml"]));
+    assert!(text.contains("\nconfigs     4\n") && text.contains("\ntrials      8\n"), "{text}");
+    let text = printed(bench.run(&["plan", "tiny.yaml", "--trials"]));
+    assert!((0..8).all(|at| text.contains(&format!("\n{} ", bench.trial(at)))), "{text}");
+    let value = json(bench.run(&["plan", "tiny.yaml", "--trials", "--format", "json"]));
+    assert_eq!(value["trial_list"][0]["trial"], bench.trial(0), "{value}");
+    let text = printed(bench.run(&["plan", "tiny.yaml", "--trials", "--format", "csv"]));
+    assert_eq!(csv::Reader::from_reader(text.as_bytes()).records().count(), 8);
+    let set = ["plan", "tiny.yaml", "--set", "grid.depth=[7]", "--set", "tiny:seeds=3"];
+    let text = printed(bench.run(&set));
+    assert!(text.contains("\ntrials      6\n"), "{text}");
+}
+
+#[test]
+fn plan_refuses_with_every_mistake() {
+    let bench = Bench::new();
+    let text = refused(bench.run(&["plan", "absent.yaml"]), 2);
+    assert!(text.starts_with("error: cannot read the sweep file absent.yaml: "), "{text}");
+    let bad = "name: bad\nmodel: mlp\ndata: strokes\nbase: {wdith: 3, lr: fast}\n";
+    fs::write(bench.folder.path().join("bad.yaml"), bad).unwrap();
+    let text = refused(bench.run(&["plan", "bad.yaml"]), 2);
+    for expected in ["bad.yaml:4:", "`wdith`", "`width`", "fast"] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    let text = refused(bench.run(&["plan", "tiny.yaml", "--max-trials", "7"]), 2);
+    assert!(text.contains("--max-trials"), "{text}");
+    let text = refused(bench.run(&["plan", "tiny.yaml", "--overlay", "small"]), 2);
+    assert!(text.contains("small"), "{text}");
+    let text = refused(bench.run(&["plan", "tiny.yaml", "--set", "other:seeds=3"]), 2);
+    assert!(text.contains("no sweep `other` is given; accepted: `tiny`"), "{text}");
+    let text = refused(bench.run(&["plan", "tiny.yaml", "--format", "xml"]), 2);
+    assert!(text.contains("[possible values: text, csv, json]"), "{text}");
+}
+
+#[test]
+fn data_check_says_what_a_data_set_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = printed(run_in(folder.path(), &["data", "check", "strokes"]));
+    assert!(text.starts_with("strokes: 1x28x28\n"), "{text}");
+    assert!(text.contains("train: 10000 examples") && text.contains("digest "), "{text}");
+}
+
+#[test]
+fn data_check_names_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |arguments: &[&str], status| {
+        refused(run_in(folder.path(), &[&["data", "check"], arguments].concat()), status)
+    };
+    let text = check(&["mnist", "--data", "here"], 1);
+    assert!(text.contains("no `train-images-idx3-ubyte` or") && text.contains("here"), "{text}");
+    fs::create_dir_all(folder.path().join("data/mnist")).unwrap();
+    let image_file = folder.path().join("data/mnist/train-images-idx3-ubyte");
+    fs::write(&image_file, [0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 28, 0, 0, 0, 28, 1]).unwrap();
+    let text = check(&["mnist"], 1);
+    assert!(text.contains("train-images-idx3-ubyte"), "{text}");
+    fs::write(&image_file, "no IDX file").unwrap();
+    let text = check(&["mnist"], 1);
+    assert!(text.contains("train-images-idx3-ubyte"), "{text}");
+    let text = check(&["mnits"], 2);
+    assert_eq!(text, "error: unknown data set `mnits`; accepted: `mnist`, `strokes`\n");
+    let text = check(&["cifar10"], 2);
+    assert!(text.contains("`cifar10` is not available in this version"), "{text}");
+}
+
+#[test]
+fn list_status_and_workers_show_where_things_stand() {
+    let bench = Bench::new();
+    let text = printed(bench.read(&["list"]));
+    assert!(
+        text.contains("tiny        7 of 8        0         1       1              2.50"),
+        "{text}"
+    );
+    let value = json(bench.read(&["list", "--format", "json"]));
+    assert_eq!((&value[0]["name"], &value[0]["trials"]["completed"]), (&"tiny".into(), &5.into()));
+    let text = printed(bench.read(&["status", "tiny"]));
+    assert!(
+        text.contains("\ntrials   8: 5 completed, 1 pending, 1 diverged, 1 failed\n"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("  {}: as the test says\n", bench.trial(6))), "{text}");
+    let value = json(bench.read(&["status", "tiny", "--format", "json"]));
+    assert_eq!(value["best_trial"], bench.trial(0));
+    let text = printed(bench.read(&["workers"]));
+    assert!(text.contains("w1      host1  lost   cpu          0 of 2"), "{text}");
+    let value = json(bench.read(&["workers", "--format", "json"]));
+    assert_eq!(value[0]["slots"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn table_is_the_sweep_files_own_unless_asked_otherwise() {
+    let bench = Bench::new();
+    let text = printed(bench.read(&["table", "tiny"]));
+    let expected = "\
+test_error in %: mean ± standard deviation (trials); * best of its column
+
+activation  relu                         grelu
+     depth
+────────────────────────────────────────────────────────────────────────────────
+         2  5.50 ± 0.71 (2)*             7.50 ± 0.71 (2)*
+        30  9.00        (1, 1 diverged)     -        (0, 1 failed, 1 unfinished)
+";
+    assert_eq!(text, expected, "\n{text}");
+    let pooled =
+        ["table", "tiny", "--rows", "activation", "--pool", "depth", "--metric", "seconds"];
+    let text = printed(bench.read(&pooled));
+    assert!(text.contains("\nrelu        4.5 ± 0.0 (3, 1 diverged)\n"), "{text}");
+    let value =
+        json(bench.read(&["table", "tiny", "--rows", "depth,activation", "--format", "json"]));
+    assert_eq!(value[0]["depth"], 2);
+    let mean = value[0]["test_error"]["mean"].as_f64().unwrap();
+    assert!((mean - 0.055).abs() < 1e-12, "a fraction: {value}");
+}
+
+#[test]
+fn tables_of_trials_and_epochs_have_a_row_for_each() {
+    let bench = Bench::new();
+    let value = json(bench.read(&["table", "tiny", "--trials", "--format", "json"]));
+    let rows = value.as_array().unwrap();
+    assert_eq!(rows.len(), 8);
+    assert_eq!(rows[0]["trial"], bench.trial(0));
+    let keys = ["state", "test_error", "val_error", "best_epoch", "train_loss", "attempts", "seed"];
+    for row in rows {
+        assert!(keys.iter().all(|key| row.get(key).is_some()), "{row}");
+    }
+    assert_eq!((&rows[0]["state"], &rows[0]["test_error"]), (&"completed".into(), &0.05.into()));
+    assert_eq!((&rows[0]["attempts"], &rows[0]["best_epoch"]), (&1.into(), &1.into()));
+    assert_eq!((&rows[7]["state"], &rows[7]["attempts"]), (&"pending".into(), &0.into()));
+    assert_eq!(rows[7]["test_error"], serde_json::Value::Null);
+    let text = printed(bench.read(&["table", "tiny", "--epochs", "--format", "csv"]));
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let loss = reader.headers().unwrap().iter().position(|name| name == "train_loss").unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!((rows.len(), &rows[6][loss]), (7, "2"));
+}
+
+#[test]
+fn table_goes_to_a_file_when_it_is_whole() {
+    let bench = Bench::new();
+    let read = |name: &str| fs::read_to_string(bench.folder.path().join(name)).unwrap();
+    assert_eq!(printed(bench.read(&["table", "tiny", "--trials", "-o", "out.csv"])), "");
+    assert!(read("out.csv").starts_with("trial,"), "{}", read("out.csv"));
+    printed(bench.read(&["table", "tiny", "-o", "out.csv", "--format", "json"]));
+    assert!(read("out.csv").starts_with("[\n{\"depth\":2,"), "{}", read("out.csv"));
+    refused(bench.read(&["table", "tiny", "--metric", "wrong", "-o", "none.json"]), 2);
+    let text = refused(bench.read(&["table", "tiny", "-o", "absent/out.csv"]), 2);
+    assert!(text.starts_with("error: --output: cannot write absent/out.csv: "), "{text}");
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(bench.folder.path()).unwrap() {
+        names.push(entry.unwrap().file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["out.csv", "state", "tiny.yaml"], "nothing else is left");
+}
+
+#[test]
+fn trial_and_logs_tell_one_trials_story() {
+    let bench = Bench::new();
+    let text = printed(bench.read(&["trial", "tiny", &bench.trial(0)]));
+    for expected in ["state        completed", "test_error   5.00 %", "device       cpu, 1 thread"]
+    {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    let value = json(bench.read(&["trial", "tiny", &bench.trial(6)[..8], "--format", "json"]));
+    assert_eq!(value["outcome"]["kind"], "failed");
+    assert_eq!(value["attempts"][0]["message"], "signal 11");
+    let text = printed(bench.read(&["trial", "tiny", &bench.trial(7)]));
+    assert!(text.contains("why pending  waits for a free slot"), "{text}");
+    let done = bench.read(&["logs", "tiny", &bench.trial(6)]).code(0);
+    assert_eq!(done.get_output().stdout, b"the last line\n");
+    assert_eq!(done.get_output().stderr, b"attempt 1\n");
+    let done = bench.read(&["logs", "tiny", &bench.trial(7)]).code(0);
+    assert_eq!(done.get_output().stdout, b"");
+    assert_eq!(done.get_output().stderr, b"no attempt has left a log\n");
+}
+
+#[test]
+fn mistakes_in_what_is_asked_are_named() {
+    let bench = Bench::new();
+    let cases: [(&[&str], &str); 10] = [
+        (&["status", "tinny"], "error: unknown sweep `tinny` (did you mean `tiny`?)"),
+        (&["table", "tinny"], "error: unknown sweep `tinny`"),
+        (&["trial", "tiny", "0123456789abcdef"], "error: no trial `0123456789abcdef` in sweep"),
+        (&["logs", "tiny", "xyz"], "error: `xyz` is not a trial id"),
+        (&["table", "tiny", "--rows", "dept"], "error: --rows: unknown parameter `dept`"),
+        (&["table", "tiny", "--metric", "f1"], "error: --metric: unknown metric `f1`"),
+        (&["table", "tiny", "--rows", "depth"], "error: `activation` varies on neither axis"),
+        (&["table", "tiny", "--trials", "--rows", "depth"], "error: --rows belongs to a table"),
+        (&["table", "tiny", "--trials", "--epochs"], "error: the argument '--trials' cannot"),
+        (&["list", "--coordinator", "ftp://x"], "error: --coordinator `ftp://x` is not an addr"),
+    ];
+    for (arguments, expected) in cases {
+        let text = refused(bench.read(arguments), 2);
+        assert!(text.starts_with(expected), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn state_without_results_is_named_with_both_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    for state in ["absent", "empty"] {
+        for command in [&["list"][..], &["table", "x"], &["trial", "x", "1234"], &["workers"]] {
+            let text = refused(run_in(folder.path(), &[command, &["--state", state]].concat()), 2);
+            for expected in [state, "--state", "--coordinator"] {
+                assert!(text.contains(expected), "{expected} in {text}");
+            }
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is made");
+    }
+    fs::write(folder.path().join("empty/gradsweep.db"), "not a database, but long enough").unwrap();
+    let text = refused(run_in(folder.path(), &["list", "--state", "empty"]), 1);
+    assert!(text.contains("gradsweep.db"), "{text}");
+}
+
+#[test]
+fn a_coordinator_that_does_not_answer_is_a_failure() {
+    let bench = Bench::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let text = refused(bench.run(&["list", "--coordinator", &url]), 1);
+    assert!(text.contains(&format!("no coordinator answers at {url}")), "{text}");
+}
+
+/// A coordinator that serves the bench's state until it is dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(bench: &Bench) -> Server {
+        let ports = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        let arguments = [&["--state", "state"], &ports[..]].concat();
+        let mut command = command(bench.folder.path(), &arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Server(command.spawn().unwrap());
+        let endpoint = bench.folder.path().join("state/endpoint.json");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !endpoint.exists() {
+            assert!(Instant::now() < deadline, "the coordinator does not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_running_coordinator_and_its_directory_give_the_same_answers() {
+    let bench = Bench::new();
+    let trial = bench.trial(6);
+    let questions: [&[&str]; 8] = [
+        &["table", "tiny"],
+        &["table", "tiny", "--trials", "--format", "json"],
+        &["table", "tiny", "--epochs", "--format", "csv"],
+        &["table", "tiny", "--rows", "depth"],
+        &["trial", "tiny", &trial],
+        &["trial", "tiny", "0123"],
+        &["logs", "tiny", &trial],
+        &["status", "tinny"],
+    ];
+    let answers = |extra: &[&str]| -> Vec<(Option<i32>, String, String)> {
+        let mut answers = Vec::new();
+        for question in questions {
+            let done = bench.run(&[question, extra].concat());
+            let output = done.get_output();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            answers.push((output.status.code(), text(&output.stdout), text(&output.stderr)));
+        }
+        answers
+    };
+    let stored = answers(&["--state", "state"]);
+    let server = Server::start(&bench);
+    assert_eq!(answers(&["--state", "state"]), stored);
+    let endpoint = fs::read(bench.folder.path().join("state/endpoint.json")).unwrap();
+    let endpoint: serde_json::Value = serde_json::from_slice(&endpoint).unwrap();
+    let url = endpoint["grpc"].as_str().unwrap();
+    assert_eq!(answers(&["--coordinator", url, "--state", "absent"]), stored);
+    let worker = &json(bench.run(&["workers", "--coordinator", url, "--format", "json"]))[0];
+    assert_eq!(worker["reason"], serde_json::Value::Null, "a coordinator runs: {worker}");
+    drop(server);
+    assert_eq!(answers(&["--state", "state"]), stored, "a killed one is passed over");
+}
+
+#[test]
+fn endpoint_of_a_dead_coordinator_is_passed_over() {
+    let bench = Bench::new();
+    let content = "{\"grpc\":\"127.0.0.1:9\",\"http\":\"127.0.0.1:9\",\"pid\":1}";
+    fs::write(bench.folder.path().join("state/endpoint.json"), content).unwrap();
+    assert!(printed(bench.read(&["list"])).contains("tiny"));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let bench = Bench::new();
+    for format in ["text", "csv", "json"] {
+        let arguments = ["table", "tiny", "--trials", "--format", format, "--state", "state"];
+        let mut command = command(bench.folder.path(), &arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+#[test]
+fn every_command_has_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands =
+        ["plan", "list", "status", "workers", "table", "trial", "logs", "data", "data check"];
+    for command in commands {
+        let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let text = printed(run_in(folder.path(), &arguments));
+        assert!(text.contains(&format!("Usage: coordinator {command} ")), "{text}");
+    }
+    let text = printed(run_in(folder.path(), &["plan", "--help"]));
+    for param in ["activation", "tau", "width"] {
+        assert!(text.contains(&format!("\n  {param} ")), "{param} in\n{text}");
+    }
+}
