@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use coordinator::store::endpoint;
@@ -27,23 +28,37 @@ fn coordinator(state: &Path) -> Command {
     command
 }
 
-/// A server whose first words were read.
-struct Server(Child);
+/// A server that serves, and what it says on stderr.
+struct Server(Child, Receiver<String>);
 
 impl Server {
     fn start(state: &Path, sweep: &Path) -> Server {
         let mut command = coordinator(state);
         command.args(["--listen", "127.0.0.1:0", "--sweep"]).arg(sweep);
         let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("serving") {
-            line.clear();
-            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended before it served");
-        }
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
         // Read on, so that a full pipe never holds the server up.
-        std::thread::spawn(move || drop(std::io::copy(&mut stderr, &mut std::io::sink())));
-        Server(child)
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                drop(sender.send(line.unwrap()));
+            }
+        });
+        let server = Server(child, lines);
+        server.says("serving");
+        server
+    }
+
+    /// Waits until it says something.
+    fn says(&self, words: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let line = self.1.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|_| panic!("it does not say `{words}`"));
+            if line.contains(words) {
+                return;
+            }
+        }
     }
 
     fn signal(&mut self, signal: Signal) -> ExitStatus {
@@ -121,7 +136,50 @@ fn signals_stop_cleanly_and_the_same_command_goes_on() {
         let (refused, text) = ended(coordinator(&state).args(["--listen", "127.0.0.1:0"]));
         assert_eq!(refused, Some(1));
         assert!(text.contains(&format!("in use by process {}", bound.pid)), "{text}");
+        server.says(match signal {
+            Signal::INT => "sweep tiny: 1 trial",
+            _ => "sweep tiny: 0 trials added, 0 removed, 1 unchanged",
+        });
         assert_eq!(server.signal(signal).code(), Some(status));
+        server.says("nothing more is handed out");
+        server.says("sweep tiny: 0 of 1 done; the same command continues");
         assert_eq!(endpoint::read(&state).unwrap(), None);
     }
+}
+
+#[test]
+fn overrides_that_change_a_stored_sweep_need_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, sweep) = (folder.path().join("state"), folder.path().join("tiny.yaml"));
+    fs::write(&sweep, SWEEP).unwrap();
+    let mut server = Server::start(&state, &sweep);
+    server.says("sweep tiny: 1 trial");
+    server.signal(Signal::TERM);
+    // Whoever passes the check meets a port that is taken.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let given = |sets: &[&str]| {
+        let mut command = coordinator(&state);
+        command.args(["--listen", &listen]).arg("--sweep").arg(&sweep);
+        for set in sets {
+            command.args(["--set", set]);
+        }
+        ended(&mut command)
+    };
+    let (status, text) = given(&["base.depth=3"]);
+    assert_eq!(status, Some(2), "{text}");
+    let expected = "error: --set changes the points of the sweep `tiny` that the state directory \
+                    has: 1 would be added and 1 removed of 1; `--set name=NEW` makes them a sweep \
+                    of their own";
+    assert!(text.contains(expected), "{text}");
+    let allowed: [&[&str]; 4] =
+        [&["base.depth=2"], &["priority=3"], &["base.depth=3", "name=other"], &[]];
+    for sets in allowed {
+        let (status, text) = given(sets);
+        assert_eq!(status, Some(1), "{sets:?}: {text}");
+        assert!(text.contains("cannot listen on"), "{text}");
+    }
+    fs::write(&sweep, SWEEP.replace("depth: 2", "depth: 4")).unwrap();
+    assert_eq!(given(&[]).0, Some(1), "an edited file is applied");
+    assert_eq!(given(&["priority=3"]).0, Some(1), "the file changes the points, not the flag");
 }

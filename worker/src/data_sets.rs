@@ -21,7 +21,11 @@ pub fn digests(flag: Option<&Path>) -> HashMap<String, String> {
                 tracing::debug!("{}", chain(&error));
                 absent.push(data.name().to_owned());
             }
-            Err(error) => absent.push(format!("{} ({})", data.name(), chain(&error))),
+            Err(error) => tracing::warn!(
+                "data set {} is there but wrong: no trial that needs it is taken: {}",
+                data.name(),
+                chain(&error)
+            ),
         }
     }
     if !absent.is_empty() {

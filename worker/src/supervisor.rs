@@ -22,8 +22,8 @@ pub const SILENCE_MS_MAX: u64 = 300_000;
 /// The same before its first word on a cohort: it loads the data and draws the weights of every
 /// member, a decomposition per layer, which takes minutes for a large cohort of deep networks.
 pub const PREPARE_MS_MAX: u64 = 1_800_000;
-/// Time between two ticks, which are due every 100 ms, after which the agent itself is taken to have
-/// been stopped (a suspended host, a blocked disk): it says nothing about the trainers.
+/// Time between two ticks, due every 100 ms, after which the agent itself is taken to have been
+/// stopped (a suspended host, a blocked disk): trainers may have spoken, and nobody listened.
 pub const ABSENCE_MS_MAX: u64 = 10_000;
 /// Starts in a row that led to nothing, after which a worker gives up.
 pub const START_FAILURES_MAX: u32 = 5;

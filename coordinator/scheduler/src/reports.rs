@@ -168,14 +168,15 @@ impl Scheduler {
             return self.end_attempt(trial, failed(failure, true));
         }
         let attempt = self.trial(trial).attempt();
-        let time = ordinal(deaths);
-        let what = match failure.cause {
-            FailureCause::OutOfMemory => "out of memory, alone".into(),
-            FailureCause::TrainerDied => format!("its trainer died, alone, for the {time} time"),
-            FailureCause::Bug => format!("its trainer failed, alone, for the {time} time"),
-            FailureCause::Data => format!("its data failed, alone, for the {time} time"),
+        // Earlier deaths may have had other causes: their number is told apart from this one's.
+        let failed_again = format!("failed alone for the {} time", ordinal(deaths));
+        let (what, how) = match failure.cause {
+            FailureCause::OutOfMemory => ("out of memory, alone".into(), ""),
+            FailureCause::TrainerDied => (failed_again, "its trainer died: "),
+            FailureCause::Bug => (failed_again, "its trainer met an error: "),
+            FailureCause::Data => (failed_again, "its data cannot be used: "),
         };
-        let reason = format!("{what} (attempt {}): {}", attempt.number, failure.message);
+        let reason = format!("{what} (attempt {}): {how}{}", attempt.number, failure.message);
         let outcome = failed_outcome(self.trial(trial).epochs, reason);
         self.end_last_attempt(trial, failed(failure, true), OutcomeKind::Failed, None);
         self.store(Change::OutcomeRecorded(attempt, outcome));

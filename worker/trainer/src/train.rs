@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use common::wire::{self, from_trainer};
+use common::wire::from_trainer;
 use gradnet::mlp::{Mlp, StepGates};
 use tch::{Kind, Reduction, Tensor};
 
@@ -48,24 +48,41 @@ pub fn train(
     let validation = data.val.first(shared.val_examples);
     let mut stack = Stack::start(jobs, shared, data, context);
     let mut checkpointed = Instant::now();
-    while !stack.members.is_empty() {
+    loop {
+        let hand_back = hold_while_paused(&mut stack, link);
+        let due = checkpointed.elapsed().as_secs_f64() >= context.checkpoint_interval_s;
+        if due || hand_back {
+            stack.save(context.checkpoints, link)?;
+            checkpointed = Instant::now();
+        }
+        if hand_back {
+            return stack.hand_back(link);
+        }
+        if stack.members.is_empty() {
+            return Ok(());
+        }
         let started = Instant::now();
         let totals = train_epoch(&mut stack, &examples, shared.batch_size as i64, link)?;
         let Some(totals) = totals else {
             return Ok(());
         };
+        // Reading them waits for the device: only now has it trained the epoch.
+        let averages = totals.averages(&stack.adam);
         let epoch_examples = EpochExamples {
             count: examples.count(),
             per_second: examples.count() as f64 / started.elapsed().as_secs_f64(),
         };
         stack.members.iter_mut().for_each(|member| member.epoch += 1);
         let evaluations = evaluate(&stack.model, &stack.gates_after(), &validation, link)?;
-        let averages = totals.averages(&stack.adam);
+        let stops = link.commands(false).stops.clone();
         let seconds = started.elapsed().as_secs_f64();
         let mut staying = Vec::new();
         for (index, (average, evaluation)) in averages.iter().zip(evaluations).enumerate() {
             let member = &mut stack.members[index];
             member.seconds += seconds;
+            if stops.contains(&member.job.attempt) {
+                continue;
+            }
             if !(average.is_finite() && evaluation.loss.is_finite()) {
                 link.send(member.diverged(average.steps, context, data))?;
                 continue;
@@ -80,28 +97,19 @@ pub fn train(
                 }
             }
         }
-        let (stops, hand_back) = hold_while_paused(link);
-        staying.retain(|&index| !stops.contains(&stack.members[index].job.attempt));
         stack.keep(&staying);
-        let due = checkpointed.elapsed().as_secs_f64() >= context.checkpoint_interval_s;
-        if due || hand_back {
-            stack.save(context.checkpoints, link)?;
-            checkpointed = Instant::now();
-        }
-        if hand_back {
-            return stack.hand_back(link);
-        }
     }
-    Ok(())
 }
 
-/// Waits while training is paused; returns the attempts to end and whether to hand back.
-fn hold_while_paused(link: &mut dyn Link) -> (Vec<wire::AttemptId>, bool) {
+/// Between two epochs: lets members go that were stopped, and waits while training is paused.
+/// Returns whether to hand back.
+fn hold_while_paused(stack: &mut Stack, link: &mut dyn Link) -> bool {
     let mut wait = false;
     loop {
         let commands = link.commands(wait);
-        if !commands.paused || commands.hand_back {
-            return (commands.stops.clone(), commands.hand_back);
+        stack.drop_stopped(&commands.stops);
+        if !commands.paused || commands.hand_back || stack.members.is_empty() {
+            return commands.hand_back;
         }
         wait = true;
     }
@@ -301,6 +309,7 @@ mod tests {
     use crate::device::{DeviceName, hold};
     use crate::job::read_cohort;
     use crate::link::Commands;
+    use common::wire;
 
     /// Counts pulses; no other message is expected.
     #[derive(Default)]
@@ -345,6 +354,7 @@ mod tests {
         let totals = train_epoch(&mut stack, &examples, 50, &mut pulsing).expect("heard");
         assert_eq!(totals.expect("nothing was stopped").steps, 10);
         counts[0] = std::mem::take(&mut link.count);
+        stack.members[0].epoch = 1;
         let mut pulsing = PulsingLink::new(&mut link, interval);
         evaluate(&stack.model, &stack.gates_after(), &batches, &mut pulsing).expect("heard");
         counts[1] = std::mem::take(&mut link.count);

@@ -302,10 +302,29 @@ fn a_stopped_attempt_leaves_without_an_outcome() {
     let own = [(r#""depth":2,"epochs":5"#, 1), (r#""depth":2,"epochs":5"#, 2)];
     let mut recorder = Recorder { stop_after: Some((2, stopped)), ..Recorder::default() };
     trainer(folder.path()).run(cohort(SMALL, &own, 0), &mut recorder).expect("trains on");
+    // It was stopped by its second report.
     assert_eq!(recorder.epochs(&name(0)).len(), 2);
     assert_eq!(recorder.outcome(&name(0)), None);
     assert_eq!(recorder.epochs(&name(1)).len(), 5);
     assert!(recorder.outcome(&name(1)).is_some());
+}
+
+#[test]
+fn commands_before_the_first_epoch_are_obeyed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = [(r#""depth":2,"epochs":5"#, 1)];
+    let mut handed_back = Recorder::default();
+    handed_back.commands.hand_back = true;
+    trainer(folder.path()).run(cohort(SMALL, &own, 0), &mut handed_back).expect("handed back");
+    assert!(matches!(&handed_back.messages[..], [from_trainer::Message::Returned(returned)]
+        if returned.epochs == 0));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0);
+
+    let mut stopped = Recorder::default();
+    stopped.commands.paused = true;
+    stopped.commands.stops = vec![wire::AttemptId { trial: name(0), attempt: 1 }];
+    trainer(folder.path()).run(cohort(SMALL, &own, 0), &mut stopped).expect("ends");
+    assert_eq!(stopped.messages, []);
 }
 
 #[test]

@@ -248,6 +248,19 @@ fn table_of_trials_has_one_row_each_in_order() {
 }
 
 #[test]
+fn seconds_that_nobody_counted_are_absent() {
+    let mut bench = Bench::new(YAML);
+    bench.run(0, OutcomeKind::Failed, 0.0, 0.0);
+    bench.start(1, 1);
+    bench.end(1, 1, AttemptEnd::Outcome(OutcomeKind::Failed));
+    let uncounted = Outcome { seconds: 0.0, ..outcome(OutcomeKind::Failed, 0.0, 0.0) };
+    bench.commit([Change::OutcomeRecorded(bench.attempt(1, 1), uncounted)]);
+    let table = bench.table(&request(|request| request.level = TableLevel::Trials.into()));
+    let at = table.columns.iter().position(|column| column == "seconds").unwrap();
+    assert_eq!((table.rows[0][at].as_str(), table.rows[1][at].as_str()), ("4", ""));
+}
+
+#[test]
 fn table_of_epochs_follows_the_history_over_attempts() {
     let mut bench = Bench::new(YAML);
     bench.start(3, 1);

@@ -20,11 +20,15 @@ pub(super) fn step(
     let scale = scale.where_self(&scalars.clip_norm.isfinite(), &scale.ones_like());
     let correction1: Tensor = 1.0 - (&scalars.steps * BETA1.ln()).exp();
     let correction2: Tensor = 1.0 - (&scalars.steps * BETA2.ln()).exp();
-    let step_size = &scalars.lr / correction1;
-    let root2 = correction2.sqrt();
+    // Once for all parameters, in their kind: every conversion is a kernel on a GPU.
+    let kind = gradients.first().expect("a model has parameters").kind();
+    let alive = scalars.alive.gt(0.5);
+    let scale = scale.to_kind(kind);
+    let step_size = (&scalars.lr / correction1).to_kind(kind);
+    let root2 = correction2.sqrt().to_kind(kind);
     for (at, (parameter, gradient)) in parameters.iter().zip(gradients).enumerate() {
         let per_trial = |tensor: &Tensor| broadcast(tensor, gradient);
-        let alive = per_trial(&scalars.alive).gt(0.5);
+        let alive = per_trial(&alive);
         let gradient = gradient * per_trial(&scale);
         let (first, second) = (&mut adam.first[at], &mut adam.second[at]);
         let first_new = first.lerp(&gradient, 1.0 - BETA1);
@@ -51,9 +55,9 @@ fn norms(gradients: &[Tensor], loss: &Tensor) -> Tensor {
     total.sqrt()
 }
 
-/// The first `K_l` of `[K]` as `[K_l, 1, …]` in the kind and rank of `like`.
+/// The first `K_l` of `[K]` as `[K_l, 1, …]` in the rank of `like`: a view.
 fn broadcast(scalar: &Tensor, like: &Tensor) -> Tensor {
     let mut shape = vec![1; like.dim()];
     shape[0] = like.size()[0];
-    scalar.narrow(0, 0, shape[0]).to_kind(like.kind()).view(shape.as_slice())
+    scalar.narrow(0, 0, shape[0]).view(shape.as_slice())
 }
