@@ -53,7 +53,7 @@ pub(super) fn told(name: &SweepName, applied: Applied) -> String {
     }
 }
 
-fn header(sweep: &Sweep) -> SweepHeader {
+pub(super) fn header(sweep: &Sweep) -> SweepHeader {
     SweepHeader {
         name: sweep.name.clone(),
         yaml: sweep.yaml.clone(),

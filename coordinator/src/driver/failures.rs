@@ -66,9 +66,71 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::TrialId;
+    use common::ids::{TrialId, WorkerId};
+    use common::spec;
+    use scheduler::event::{
+        CohortFailure, Device, Event, FailureCause, Report, Session, Time, Trial, WorkerHello,
+    };
+    use scheduler::{Message, Settings};
 
     use super::*;
+    use crate::driver::expansion;
+
+    /// A scheduler that has leased the only trial of a sweep, and that lease.
+    fn leased() -> (Scheduler, WorkerId, Message) {
+        let mut scheduler = Scheduler::new(Settings::default());
+        let text = "name: tiny\nmodel: mlp\ndata: strokes\n";
+        let (sweep, _) = spec::load(text, "t", &spec::Options::default()).expect("valid");
+        let trials = sweep.expand().map(|(config, id, seed)| Trial { id, config, seed });
+        let worker: WorkerId = "w1".parse().expect("an id");
+        let hello = WorkerHello {
+            id: worker.clone(),
+            host: String::new(),
+            program_version: String::new(),
+            libtorch_version: String::new(),
+            slots: vec![Device::Cpu],
+            data_digests: [(sweep.data, "digest".into())].into(),
+            running: Vec::new(),
+            draining: false,
+        };
+        for event in [
+            Event::SweepApplied(expansion::header(&sweep)),
+            Event::TrialsAdded(sweep.name.clone(), trials.collect()),
+            Event::SweepExpanded(sweep.name.clone()),
+        ] {
+            scheduler.apply(Time(0), event);
+        }
+        let attached = Event::WorkerAttached(Session(1), hello);
+        let lease = scheduler.apply(Time(0), attached).messages.pop().expect("a lease");
+        (scheduler, worker, lease)
+    }
+
+    #[test]
+    fn a_trial_that_fails_for_good_is_told_once() {
+        let (mut scheduler, worker, mut lease) = leased();
+        let mut told = Vec::new();
+        for through in 1..=3 {
+            let Message::Lease { cohort, ref trials, .. } = lease else { panic!("{lease:?}") };
+            let failure = CohortFailure {
+                cohort,
+                attempts: vec![trials[0].attempt],
+                cause: FailureCause::TrainerDied,
+                message: "signal 9".into(),
+                stderr_tail: String::new(),
+            };
+            let reports = vec![Report::CohortFailed(failure)];
+            let (worker, session) = (worker.clone(), Session(1));
+            let event = Event::Reported { worker, session, through, reports };
+            let mut effects = scheduler.apply(Time(0), event);
+            told.extend(among(&effects.changes, &scheduler));
+            lease = effects.messages.pop().expect("another lease, or the end");
+        }
+        let [failed] = told.try_into().expect("one failed trial");
+        let line = Failures::default().line(failed).expect("the first");
+        let end = "failed in attempt 3: failed alone for the third time (attempt 3): its trainer \
+                   died: signal 9";
+        assert!(line.starts_with("sweep tiny: trial ") && line.ends_with(end), "{line}");
+    }
 
     #[test]
     fn the_first_failures_are_told_one_by_one_and_the_rest_counted() {

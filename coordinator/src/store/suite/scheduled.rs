@@ -58,7 +58,7 @@ type Standing = (String, Counts, Option<(TrialId, f64)>);
 
 /// Many short lives, with restarts anywhere.
 pub fn accepts_what_the_scheduler_decides(fresh: &dyn Fn() -> Box<dyn Place>) {
-    let config = Config { cases: 32, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
     let steps = prop::collection::vec((0..16u8, 0..2usize, 0..8usize), 1..150);
     let total = Cell::new(Seen::default());
     // The same lives in every run, or what they cover would be luck.
