@@ -8,6 +8,7 @@ pub mod data;
 pub mod ids;
 pub mod params;
 pub mod philox;
+pub mod report;
 pub mod spec;
 
 #[cfg(feature = "edge")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use common::config::{Config, Data};
 use common::ids::{AttemptId, CohortId, SweepName, TrialId, WorkerId};
+pub use common::report::{CohortFailure, FailureCause};
 
 /// Milliseconds on the driver's monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -184,34 +185,6 @@ pub struct Provenance {
     pub data_digest: String,
     /// Threads of libtorch.
     pub threads: u32,
-}
-
-/// Why a cohort ended without outcomes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum FailureCause {
-    /// The device's or the host's memory did not suffice.
-    OutOfMemory,
-    /// The trainer process ended by itself or by a signal.
-    TrainerDied,
-    /// The data set is missing or wrong on that worker.
-    Data,
-    /// An error that the trainer caught.
-    Bug,
-}
-
-/// A cohort ended without outcomes for these attempts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CohortFailure {
-    /// The cohort.
-    pub cohort: CohortId,
-    /// Its attempts that had not ended.
-    pub attempts: Vec<AttemptId>,
-    /// Kind of failure.
-    pub cause: FailureCause,
-    /// What happened.
-    pub message: String,
-    /// The newest lines of the trainer's stderr.
-    pub stderr_tail: String,
 }
 
 /// What a worker reports about its attempts.
