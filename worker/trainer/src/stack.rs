@@ -200,7 +200,9 @@ impl Stack {
         let member = &self.members[index];
         let reason = match verdict {
             Verdict::PatienceExhausted => format!("patience exhausted at epoch {}", member.epoch),
-            Verdict::LastEpoch | Verdict::Continue => format!("trained {} epochs", member.epoch),
+            Verdict::LastEpoch | Verdict::Continue => {
+                format!("trained to its last epoch, {}", member.epoch)
+            }
         };
         let Some(best) = member.selection.best() else {
             let reason = "no epoch was eligible: the gate never reached 1".to_owned();
