@@ -26,7 +26,7 @@ use crate::store::sqlite::{self, BUSY_TIMEOUT, STATEMENTS_CACHED};
 
 pub use error::{Class, Elsewhere, QueryError};
 pub use metric::Metric;
-pub use table::Sink;
+pub use table::{EPOCH_METRICS, Sink};
 pub use trial::{ATTEMPTS_MAX, EPOCHS_MAX};
 
 /// A reader of a state directory: a connection that answers one question at a time. Opening one

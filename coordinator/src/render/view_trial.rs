@@ -8,6 +8,7 @@ use super::grid::{self, GridColumn};
 use super::number::{Unit, duration, duration_ms, shortest, utc};
 use super::style::Style;
 use super::view::facts;
+use crate::query::EPOCH_METRICS;
 
 /// Parameters, state, attempts, outcome with its provenance, and the history.
 pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -141,19 +142,8 @@ fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Resu
 }
 
 fn epochs(epochs: &[EpochReport], style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let names = [
-        "train_loss",
-        "train_error",
-        "val_loss",
-        "val_error",
-        "gate",
-        "lr",
-        "grad_norm",
-        "examples_per_second",
-        "seconds",
-    ];
     let mut columns = vec![GridColumn::new("epoch").right().key()];
-    columns.extend(names.map(|name| GridColumn::new(Unit::of(name).header(name)).right()));
+    columns.extend(EPOCH_METRICS.map(|name| GridColumn::new(Unit::of(name).header(name)).right()));
     columns.push(GridColumn::new("attempt").right());
     let mut rows = Vec::with_capacity(epochs.len());
     for epoch in epochs {
@@ -169,7 +159,7 @@ fn epochs(epochs: &[EpochReport], style: Style, out: &mut dyn Write) -> io::Resu
             epoch.seconds,
         ];
         let mut row = vec![epoch.epoch.to_string()];
-        for (name, value) in names.into_iter().zip(values) {
+        for (name, value) in EPOCH_METRICS.into_iter().zip(values) {
             row.push(if name == "lr" { shortest(value) } else { Unit::of(name).value(value) });
         }
         row.push(epoch.attempt.as_ref().map_or("-".into(), |id| id.attempt.to_string()));

@@ -13,7 +13,7 @@ use crate::query::{Known, QueryError, Reader, trial};
 const PAGE_EPOCHS: u32 = 1_000;
 
 /// The metrics of an epoch, in the order of the columns.
-const METRICS: [&str; 9] = [
+pub const EPOCH_METRICS: [&str; 9] = [
     "train_loss",
     "train_error",
     "val_loss",
@@ -35,7 +35,7 @@ impl Reader {
         let mut identity = Identity::new(self, sweep, removed)?;
         let mut columns = identity.columns();
         columns.push(column("epoch"));
-        columns.extend(METRICS.map(column));
+        columns.extend(EPOCH_METRICS.map(column));
         let mut parts = Parts::new(columns, "", sink);
         let mut page = identity.page(None)?;
         while let Some(last) = page.last() {
@@ -88,7 +88,7 @@ fn after(part: Recorded, page: &[wire::EpochReport]) -> Option<Recorded> {
 fn cells(start: &[wire::Cell], epoch: &wire::EpochReport) -> Vec<wire::Cell> {
     let mut cells = start.to_vec();
     cells.push(integer_cell(epoch.epoch));
-    let metrics: [f64; METRICS.len()] = [
+    let metrics: [f64; EPOCH_METRICS.len()] = [
         epoch.train_loss,
         epoch.train_error,
         epoch.val_loss,

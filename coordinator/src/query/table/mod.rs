@@ -6,6 +6,7 @@ mod epochs;
 mod space;
 mod trials;
 
+pub use epochs::EPOCH_METRICS;
 use std::ops::ControlFlow;
 
 use common::config::{Param, Value};
