@@ -99,7 +99,7 @@ impl Model {
     /// Every model family that the sweep file knows.
     pub const ALL: [Model; 4] = [Model::Mlp, Model::Cnn, Model::Stn, Model::Rnn];
     /// Those that are built.
-    pub const AVAILABLE: [Model; 1] = [Model::Mlp];
+    pub const AVAILABLE: [Model; 4] = Model::ALL;
 
     /// The name in the sweep file.
     pub const fn name(self) -> &'static str {
@@ -148,12 +148,17 @@ impl Data {
             Data::Cifar10 => (40_000, 10_000, 10_000),
             Data::Strokes => (10_000, 2_000, 2_000),
         };
-        let inputs = match self {
-            Data::Mnist | Data::Strokes => 28 * 28,
-            Data::ClutteredMnist => 60 * 60,
-            Data::Cifar10 => 3 * 32 * 32,
-        };
-        Examples { train, validation, test, inputs, classes: 10 }
+        let [channels, height, width] = self.image();
+        Examples { train, validation, test, inputs: channels * height * width, classes: 10 }
+    }
+
+    /// Channels, height and width of an image.
+    pub const fn image(self) -> [usize; 3] {
+        match self {
+            Data::Mnist | Data::Strokes => [1, 28, 28],
+            Data::ClutteredMnist => [1, 60, 60],
+            Data::Cifar10 => [3, 32, 32],
+        }
     }
 
     /// Version of how the examples are made from their source; part of every trial's id.

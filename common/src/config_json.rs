@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use crate::canonical;
 use crate::config::{Config, Data, Model, Param, Value};
 use crate::ids::TrialId;
-use crate::params::{self, Rejection, Scalar, describe, printable};
+use crate::params::{self, Contradiction, Rejection, Scalar, describe, printable};
 
 /// Why a config cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum ConfigError {
     /// A value that the parameter does not accept.
     #[error("parameter refused")]
     Value(#[source] Rejection),
+    /// Values that make no sense together.
+    #[error("parameters refused")]
+    Contradiction(#[source] Contradiction),
 }
 
 fn models() -> String {
@@ -89,7 +92,11 @@ impl Config {
             let value = params::info(param).check(value.scalar()).map_err(ConfigError::Value)?;
             point.insert(param, value);
         }
-        let effect = params::with_effect(model, &|param| point.get(&param).copied());
+        let get = |param| point.get(&param).copied();
+        if let Some(contradiction) = params::contradiction(data, &get) {
+            return Err(ConfigError::Contradiction(contradiction));
+        }
+        let effect = params::with_effect(model, &get);
         point.retain(|param, _| effect.contains(*param));
         Ok(Config::new(model, data, point))
     }

@@ -10,6 +10,7 @@ pub mod params;
 pub mod philox;
 pub mod report;
 pub mod spec;
+pub mod work;
 
 #[cfg(feature = "edge")]
 pub mod telemetry;

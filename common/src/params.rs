@@ -5,10 +5,12 @@
 //! with those that are.
 
 mod check;
+mod contradiction;
 
-use crate::config::{Data, Model, Param, Value};
+use crate::config::{Config, Data, Model, Param, Value};
 
 pub use check::{Rejection, Scalar};
+pub use contradiction::{Contradiction, contradiction};
 pub(crate) use check::{describe, nearest, number, printable, whole};
 
 /// What a parameter accepts.
@@ -80,8 +82,17 @@ static TABLE: [ParamInfo; Param::ALL.len()] = [
     row(
         Param::Activation,
         words(
-            &["relu", "leaky_relu", "very_leaky_relu", "grelu", "inverse_grelu", "identity"],
-            &["prelu", "rrelu"],
+            &[
+                "relu",
+                "leaky_relu",
+                "very_leaky_relu",
+                "prelu",
+                "rrelu",
+                "grelu",
+                "inverse_grelu",
+                "identity",
+            ],
+            &[],
         ),
         "activation of the hidden layers",
     ),
@@ -96,8 +107,8 @@ static TABLE: [ParamInfo; Param::ALL.len()] = [
     row(Param::Depth, count(1, 1_000, None), "number of hidden layers"),
     row(
         Param::Dropout,
-        words(&["none", "static", "gradual"], &[]),
-        "dropout after every hidden activation",
+        words(&["none", "static", "gradual", "probe"], &[]),
+        "dropout after every hidden activation; a probe raises it from 0 to p over all epochs",
     ),
     row(
         Param::DropoutForm,
@@ -163,7 +174,7 @@ static TABLE: [ParamInfo; Param::ALL.len()] = [
         count(1, 1_000_000, Some("all")),
         "validation examples, the first of the split",
     ),
-    row(Param::Width, count(1, 65_536, None), "units of a hidden layer"),
+    row(Param::Width, count(1, 65_536, None), "units of a hidden layer; channels of the CNN's first two"),
 ];
 
 const _: () = {
@@ -227,11 +238,12 @@ const CNN: &[(Param, Value)] = &[
     (Param::Tau, Value::Float(100.0)),
     (Param::TrainExamples, Value::Null),
     (Param::ValExamples, Value::Null),
+    (Param::Width, Value::Int(96)),
 ];
 
 const STN: &[(Param, Value)] = &[
     (Param::Activation, Value::Word("relu")),
-    (Param::BatchSize, Value::Int(256)),
+    (Param::BatchSize, Value::Int(500)),
     (Param::ClipNorm, Value::Null),
     (Param::Dropout, Value::Word("none")),
     (Param::DropoutForm, Value::Word("rate")),
@@ -293,14 +305,53 @@ pub fn of_model(model: Model) -> impl Iterator<Item = Param> {
 pub const fn data_of(model: Model) -> &'static [Data] {
     match model {
         Model::Mlp | Model::Rnn => &[Data::Mnist, Data::Strokes],
-        Model::Cnn => &[Data::Cifar10],
+        Model::Cnn => &[Data::Cifar10, Data::Mnist, Data::Strokes],
         Model::Stn => &[Data::ClutteredMnist],
     }
 }
 
 /// What must be equal, besides model and data, for trials to train as one batched model.
-pub const FUSION: [Param; 5] =
-    [Param::BatchSize, Param::Precision, Param::TrainExamples, Param::ValExamples, Param::Width];
+pub type FusionKey = [Option<Value>; FUSION.len()];
+
+/// The parameters of a fusion key, in its order.
+pub const FUSION: [Param; 11] = [
+    Param::BatchSize,
+    Param::Precision,
+    Param::TrainExamples,
+    Param::ValExamples,
+    Param::Width,
+    Param::Activation,
+    Param::Conv,
+    Param::Depth,
+    Param::Norm,
+    Param::Pooling,
+    Param::Transformer,
+];
+
+/// The fusion key of a config. Of the parameters that choose components only what decides the
+/// tensors of the model counts: forms that share them train together, each at its own weight.
+pub fn fusion_key(config: &Config) -> FusionKey {
+    FUSION.map(|param| {
+        let value = config.get(param)?;
+        let Value::Word(word) = value else {
+            // Only the MLP's layers hold a part of a stack.
+            let is_ragged = param == Param::Depth && config.model == Model::Mlp;
+            return (!is_ragged).then_some(value);
+        };
+        let class = match (param, word) {
+            (Param::Activation, "prelu" | "rrelu") => word,
+            (Param::Activation, _) => "slope",
+            (Param::Conv, "plain" | "identity_to_conv") => "plain",
+            (Param::Conv, "nin" | "conv_to_nin") => "nin",
+            (Param::Norm, "batch" | "gradual_batch") => "batch",
+            (Param::Pooling, "mixed" | "gated") => word,
+            (Param::Pooling, _) => "weighed",
+            (Param::Transformer, "affine" | "gradual") => "affine",
+            (_, word) => word,
+        };
+        Some(Value::Word(class))
+    })
+}
 
 /// A set of parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -328,7 +379,7 @@ impl ParamSet {
     }
 }
 
-/// Whether some component of the model is weighed by a gate.
+/// Whether some component of the model is weighed by the gate of `tau`.
 pub fn is_gradual(get: &impl Fn(Param) -> Option<Value>) -> bool {
     let word = |param| match get(param) {
         Some(Value::Word(word)) => word,
@@ -346,6 +397,7 @@ pub fn is_gradual(get: &impl Fn(Param) -> Option<Value>) -> bool {
 /// model has, defaults included. The others are not part of a config:
 /// - the gate's parameters where nothing is gradual; its shape, its pace and `select` where
 ///   `tau` is 0, since the gate is 1 throughout and every epoch is eligible;
+/// - `patience` of a probe, which goes through all of its rates;
 /// - `p` without dropout; `dropout_form` unless dropout is gradual and `tau` above 0, since both
 ///   forms are the same at gate 1;
 /// - `stn_init` without a transformer.
@@ -369,6 +421,9 @@ pub fn with_effect(model: Model, get: &impl Fn(Param) -> Option<Value>) -> Param
     let dropout = get(Param::Dropout);
     if dropout == Some(Value::Word("none")) {
         set.remove(Param::P);
+    }
+    if dropout == Some(Value::Word("probe")) {
+        set.remove(Param::Patience);
     }
     if dropout != Some(Value::Word("gradual")) || full {
         set.remove(Param::DropoutForm);

@@ -22,12 +22,20 @@ pub enum Purpose {
     Augment,
     /// Making and splitting of data sets.
     Data,
+    /// Random slopes of activations.
+    Slope,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Purpose; 5] =
-        [Purpose::Init, Purpose::Order, Purpose::Dropout, Purpose::Augment, Purpose::Data];
+    pub const ALL: [Purpose; 6] = [
+        Purpose::Init,
+        Purpose::Order,
+        Purpose::Dropout,
+        Purpose::Augment,
+        Purpose::Data,
+        Purpose::Slope,
+    ];
 
     /// Below 8 (see `Philox::new`); never changed, since every drawn number depends on it.
     const fn code(self) -> u64 {
@@ -37,6 +45,7 @@ impl Purpose {
             Purpose::Dropout => 2,
             Purpose::Augment => 3,
             Purpose::Data => 4,
+            Purpose::Slope => 5,
         }
     }
 }

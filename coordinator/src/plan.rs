@@ -8,9 +8,10 @@ mod render;
 
 use std::collections::{HashMap, HashSet};
 
-use common::config::{Config, Model, Param, Value};
+use common::config::{Config, Param, Value};
 use common::params;
 use common::spec::{Counts, Fusion, Sweep, Warning};
+use common::work::Work;
 
 pub use render::{Format, write};
 
@@ -19,7 +20,7 @@ pub use render::{Format, write};
 const CORE_FLOPS_PER_SECOND: f64 = 50e9;
 /// Copies of the weights that training keeps: weights, gradients, two moments, best weights.
 const WEIGHT_COPIES: f64 = 5.0;
-/// Activations that training keeps per hidden unit: before and after the rectifier.
+/// Activations that training keeps per unit: before and after the rectifier.
 const ACTIVATION_COPIES: f64 = 2.0;
 /// Bytes of a number in fp32.
 const NUMBER_BYTES: f64 = 4.0;
@@ -219,7 +220,7 @@ impl Tally {
         for (param, value) in config.values() {
             self.seen[param as usize].add(value);
         }
-        let key = params::FUSION.map(|param| config.get(param).map(key_of));
+        let key = params::fusion_key(config).map(|value| value.map(key_of));
         *self.keys.entry(key).or_default() += 1;
         let cost = Cost::of(config);
         let estimate = &mut self.estimate;
@@ -269,21 +270,22 @@ struct Cost {
 
 impl Cost {
     fn of(config: &Config) -> Cost {
-        assert!(matches!(config.model, Model::Mlp), "only built models load from a sweep file");
-        let number = |param| config.number(param).expect("an mlp has it with effect");
+        let work = Work::of(config);
         let data = config.data.examples();
-        let (depth, width) = (number(Param::Depth), number(Param::Width));
-        let (inputs, classes) = (to_f64(data.inputs as u64), to_f64(data.classes as u64));
-        let weights = inputs * width + (depth - 1.0) * width * width + width * classes;
-        let parameters = weights + depth * width + classes;
         let count = |param, all: usize| config.number(param).unwrap_or(to_f64(all as u64));
         let train = count(Param::TrainExamples, data.train);
         let validation = count(Param::ValExamples, data.validation);
-        let per_epoch = weights * (6.0 * train + 2.0 * validation);
-        let flops = number(Param::Epochs) * per_epoch + 2.0 * weights * to_f64(data.test as u64);
-        let units = ACTIVATION_COPIES * depth * width + inputs;
-        let numbers = WEIGHT_COPIES * parameters + number(Param::BatchSize) * units;
-        Cost { parameters, flops, bytes: NUMBER_BYTES * numbers }
+        let epochs = config.number(Param::Epochs).expect("every model has epochs");
+        let batch = config.number(Param::BatchSize).expect("every model has a batch size");
+        let per_epoch = work.multiplications * (6.0 * train + 2.0 * validation);
+        let test = 2.0 * work.multiplications * to_f64(data.test as u64);
+        let units = ACTIVATION_COPIES * work.units + to_f64(data.inputs as u64);
+        let numbers = WEIGHT_COPIES * work.parameters + batch * units;
+        Cost {
+            parameters: work.parameters,
+            flops: epochs * per_epoch + test,
+            bytes: NUMBER_BYTES * numbers,
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn run(
 ) {
     let mut matched = vec![false; space.exclude.len()];
     let mut shut = BTreeSet::new();
+    let mut contradictions = BTreeSet::new();
     let mut included = false;
     let mut varying = Varying::default();
     let mut walk = Walk::new(Arc::clone(space));
@@ -40,6 +41,8 @@ pub(crate) fn run(
         if shut.len() < SHUT_GATES_MAX {
             shut.extend(shut_gate(space, point));
         }
+        let get = |param| space.value(point, param);
+        contradictions.extend(params::contradiction(space.data, &get));
         varying.add(space, point);
     }
     for (item, matched) in space.exclude.iter().zip(&matched) {
@@ -54,6 +57,10 @@ pub(crate) fn run(
     for gate in shut {
         let at = place(&[Param::Epochs, Param::Tau, Param::Activation, Param::Dropout]);
         problems.error(gate.problem(at));
+    }
+    for contradiction in contradictions {
+        let problem = Problem::new(place(contradiction.params), contradiction.problem);
+        problems.error(problem.accepted(contradiction.accepted));
     }
     if !included {
         let at = sections.get("exclude").map_or(sections.top, |entry| entry.at);

@@ -8,6 +8,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use common::config::{Config, Data, Model, Param, Value};
+use common::params;
+use common::work::Work;
 
 /// A config in the catalog.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -34,10 +36,6 @@ pub(crate) struct Entry {
     pub selects_any: bool,
 }
 
-/// What must be equal for trials to train as one batched model.
-const FUSION_PARAMS: [Param; 5] =
-    [Param::Width, Param::BatchSize, Param::Precision, Param::TrainExamples, Param::ValExamples];
-
 /// A value with a total order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Part {
@@ -62,7 +60,7 @@ impl From<Option<Value>> for Part {
     }
 }
 
-type FusionKey = (Model, Data, [Part; FUSION_PARAMS.len()]);
+type FusionKey = (Model, Data, Vec<Part>);
 
 /// Every config that a trial has, once.
 #[derive(Debug, Default)]
@@ -112,7 +110,7 @@ impl Catalog {
     }
 
     fn key_of(&mut self, config: &Config) -> KeyIndex {
-        let parts = FUSION_PARAMS.map(|param| Part::from(config.get(param)));
+        let parts = params::fusion_key(config).map(Part::from).to_vec();
         let next = KeyIndex(u32::try_from(self.keys.len()).expect("fewer than 2^32 fusion keys"));
         *self.keys.entry((config.model, config.data, parts)).or_insert(next)
     }
@@ -132,13 +130,9 @@ fn count(config: &Config, param: Param) -> Option<u32> {
 }
 
 /// Millions of multiplications of an epoch, roughly: what matters is the ratio between configs.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
 fn epoch_cost(config: &Config) -> u64 {
     let examples = config.count(Param::TrainExamples).unwrap_or(config.data.examples().train);
-    let depth = config.count(Param::Depth).unwrap_or(1);
-    let width = config.count(Param::Width).unwrap_or(1);
-    let mut cost: u64 = 1;
-    for factor in [depth.max(1), width, width, examples] {
-        cost = cost.saturating_mul(factor as u64);
-    }
-    (cost / 1_000_000).max(1)
+    let multiplications = Work::of(config).multiplications as u64;
+    (multiplications.saturating_mul(examples as u64) / 1_000_000).max(1)
 }

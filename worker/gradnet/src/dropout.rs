@@ -9,12 +9,12 @@
 //! f depends on (seed, epoch, step, layer, element) through Philox: element i of `[B, C]` is kept
 //! where word i is below keep·2^32.
 
-mod on_device;
-
 use common::philox::Philox;
 use tch::{Kind, Tensor};
 
-pub use on_device::{Noises, RoundKeys};
+use crate::round_keys::RoundKeys;
+
+const TWO_32: f64 = 4_294_967_296.0;
 
 /// Form of gradual dropout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,4 +140,33 @@ fn drawn<T: tch::kind::Element + Copy>(
         values.extend(mask.iter().map(|&unit| if unit > 0.0 { kept } else { dropped }));
     }
     Tensor::from_slice(&values).view(shape)
+}
+
+/// The noises of a stack on the device, each `[K, 1]`.
+#[derive(Debug)]
+pub struct Noises {
+    /// A unit is kept where its word is below this, i64.
+    pub threshold: Tensor,
+    /// Factor of a unit that is kept.
+    pub kept: Tensor,
+    /// Factor of a unit that is dropped.
+    pub dropped: Tensor,
+    /// Epoch of each trial, i64.
+    pub epochs: Tensor,
+}
+
+impl Noises {
+    /// The threshold that stands for a noise; whole, so that f64 carries it exactly.
+    pub fn threshold(noise: Noise) -> f64 {
+        (noise.keep * TWO_32).floor()
+    }
+
+    /// The factors of every unit, `shape` = `[K_l, B, C]` with the first `K_l` trials.
+    pub fn factors(&self, keys: &RoundKeys, step: u32, layer: u32, shape: [i64; 3]) -> Tensor {
+        let trials = shape[0];
+        let words = keys.words(&self.epochs, step, layer, trials, shape[1] * shape[2]);
+        let first = |tensor: &Tensor| tensor.narrow(0, 0, trials);
+        let is_kept = words.lt_tensor(&first(&self.threshold));
+        first(&self.kept).where_self(&is_kept, &first(&self.dropped)).view(shape)
+    }
 }

@@ -1,19 +1,11 @@
 //! What can go wrong with input from outside: a config, or a checkpoint's tensors.
 
-use common::config::{Model, Param};
+use common::config::Param;
 use tch::{Kind, TchError};
 
 /// A config that no trial of this package can be made of.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SpecError {
-    /// The config is of another model family.
-    #[error("a config of model `{found}` is not an {expected}")]
-    WrongModel {
-        /// The model that was to be built.
-        expected: &'static str,
-        /// The config's model.
-        found: &'static str,
-    },
     /// A parameter is absent or not of its type.
     #[error("parameter `{param}` is missing or has no valid value")]
     Missing {
@@ -40,12 +32,6 @@ pub enum SpecError {
         /// The range.
         accepted: &'static str,
     },
-}
-
-impl SpecError {
-    pub(crate) fn wrong_model(expected: Model, found: Model) -> SpecError {
-        SpecError::WrongModel { expected: expected.name(), found: found.name() }
-    }
 }
 
 /// Tensors that do not fit a model.

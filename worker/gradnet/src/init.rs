@@ -15,6 +15,30 @@ use tch::Tensor;
 /// Standard deviation of `Init::Normal`.
 const NORMAL_DEVIATION: f64 = 0.01;
 
+/// More layers than a net has.
+const PART_STRIDE: u32 = 1 << 16;
+
+/// Places among the initial weights and random draws of what a layer has beside its convolution.
+pub(crate) fn counter(layer: usize, part: Part) -> u32 {
+    let layer = u32::try_from(layer).expect("a net has fewer than 2^32 layers");
+    layer + PART_STRIDE * part as u32
+}
+
+/// What belongs to a layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// The convolution itself.
+    Main = 0,
+    /// The 1×1 after it.
+    Nin = 1,
+    /// The gate of a highway layer.
+    Gate = 2,
+    /// The filter of gated pooling.
+    Filter = 3,
+    /// The recurrence of a recurrent layer.
+    Recurrent = 4,
+}
+
 /// How initial weights are drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Init {
@@ -31,9 +55,7 @@ pub enum Init {
 impl Init {
     /// Weights `[outputs, inputs]` in f64 on the CPU of layer `layer` of the trial with this seed.
     pub fn weight(self, gain: f64, seed: u64, layer: u32, outputs: usize, inputs: usize) -> Tensor {
-        let mut draws = vec![0.0; outputs * inputs];
-        Philox::new(seed, Purpose::Init).normals(0, 0, layer, &mut draws);
-        let gaussian = Tensor::from_slice(&draws).view([outputs as i64, inputs as i64]);
+        let gaussian = gaussian(seed, layer, outputs, inputs);
         #[expect(clippy::cast_precision_loss, reason = "sizes stay far below 2^53")]
         let (fan_in, fan_out) = (inputs as f64, outputs as f64);
         match self {
@@ -43,6 +65,17 @@ impl Init {
             Init::Normal => gaussian * (NORMAL_DEVIATION * gain),
         }
     }
+}
+
+/// Weights `[outputs, inputs]` of this standard deviation in f64 on the CPU, at counter `layer`.
+pub fn normal(deviation: f64, seed: u64, layer: u32, outputs: usize, inputs: usize) -> Tensor {
+    gaussian(seed, layer, outputs, inputs) * deviation
+}
+
+fn gaussian(seed: u64, layer: u32, outputs: usize, inputs: usize) -> Tensor {
+    let mut draws = vec![0.0; outputs * inputs];
+    Philox::new(seed, Purpose::Init).normals(0, 0, layer, &mut draws);
+    Tensor::from_slice(&draws).view([outputs as i64, inputs as i64])
 }
 
 /// The semi-orthogonal factor of a matrix, unique by the sign of R's diagonal.

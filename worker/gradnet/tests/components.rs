@@ -5,9 +5,9 @@ mod support;
 
 use common::philox::{Philox, Purpose};
 use gradnet::activation::{Activation, rectify};
-use gradnet::dropout::{Dropout, Form, Noise, Noises, RoundKeys, Site, factors};
-use gradnet::mlp::{Mlp, MlpTrial};
-use gradnet::{cpu, linear};
+use gradnet::dropout::{Dropout, Form, Noise, Noises, Site, factors};
+use gradnet::round_keys::RoundKeys;
+use gradnet::{Model, Trial, cpu, linear};
 use support::{batch, different, gap, gates, model, normals, plain};
 use tch::{Device, Kind, Tensor};
 
@@ -98,10 +98,10 @@ fn a_batched_linear_layer_equals_one_per_trial() {
 
 #[test]
 fn a_net_of_grelu_at_full_gate_is_one_of_relu() {
-    let grelu = model(&[MlpTrial { activation: Activation::GRelu, ..plain(2) }], Kind::Double);
+    let grelu = model(&[Trial { activation: Activation::GRelu, ..plain(2) }], Kind::Double);
     let relu = model(&[plain(2)], Kind::Double);
     let (images, _) = batch(&[plain(2)], 0, Kind::Double);
-    let outputs = [grelu, relu].map(|net: Mlp| net.forward(&images, &gates(&net, 0)));
+    let outputs = [grelu, relu].map(|net: Model| net.forward(&images, &gates(&net, 0)));
     assert_eq!(outputs[0], outputs[1]);
 }
 
@@ -167,9 +167,9 @@ fn factors_differ_by_seed_epoch_step_and_layer_and_repeat() {
 #[test]
 fn dropout_is_the_identity_in_evaluation() {
     let trials = different();
-    let without = trials.clone().map(|trial| MlpTrial { dropout: Dropout::None, ..trial });
+    let without = trials.clone().map(|trial| Trial { dropout: Dropout::None, ..trial });
     let (images, _) = batch(&trials[..1], 0, Kind::Double);
-    let output = |trials: &[MlpTrial]| {
+    let output = |trials: &[Trial]| {
         let stack = model(trials, Kind::Double);
         stack.forward(&images, &stack.gates_after(&[1, 2, 3]))
     };

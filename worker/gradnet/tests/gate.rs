@@ -8,7 +8,7 @@ use gradnet::activation::Activation;
 use gradnet::dropout::{Dropout, Form};
 use gradnet::gate::{Per, Schedule, Shape};
 use gradnet::init::Init;
-use gradnet::mlp::MlpTrial;
+use gradnet::Trial;
 
 const SHAPES: [Shape; 4] = [Shape::Linear, Shape::Cosine, Shape::Exponential, Shape::Step];
 const TAUS: [f64; 6] = [0.5, 1.0, 2.5, 5.0, 100.0, 1e6];
@@ -116,8 +116,8 @@ fn config(model: Model, given: &[(Param, Value)]) -> Config {
     Config::new(model, Data::Strokes, values.collect::<BTreeMap<_, _>>())
 }
 
-fn trial(given: &[(Param, Value)]) -> MlpTrial {
-    MlpTrial::from_config(&config(Model::Mlp, given), 9).expect("a valid config")
+fn trial(given: &[(Param, Value)]) -> Trial {
+    Trial::from_config(&config(Model::Mlp, given), 9).expect("a valid config")
 }
 
 #[test]
@@ -148,13 +148,14 @@ fn a_config_becomes_its_trial() {
 
 #[test]
 fn every_built_word_of_the_sweep_file_is_known() {
-    for param in [Param::Activation, Param::Dropout, Param::Gate, Param::GatePer, Param::Init] {
-        let params::Kind::Words { built, .. } = params::info(param).kind else {
-            panic!("{param} has words");
-        };
-        for word in built {
-            let grelu = (Param::Activation, Value::Word("grelu"));
-            trial(&[(param, Value::Word(word)), grelu]);
+    for model in Model::ALL {
+        for param in params::of_model(model) {
+            let params::Kind::Words { built, .. } = params::info(param).kind else { continue };
+            for word in built {
+                let grelu = (Param::Activation, Value::Word("grelu"));
+                let config = config(model, &[(param, Value::Word(word)), grelu]);
+                Trial::from_config(&config, 9).expect("a valid config");
+            }
         }
     }
 }
@@ -171,17 +172,16 @@ fn a_gradual_trial_with_tau_0_needs_no_shape() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
+fn what_no_trial_can_be_made_of_is_refused_by_name() {
     let refused = |model, given: &[(Param, Value)]| {
         let config = config(model, given);
-        MlpTrial::from_config(&config, 0).expect_err("refused").to_string()
+        Trial::from_config(&config, 0).expect_err("refused").to_string()
     };
     assert_eq!(
-        refused(Model::Mlp, &[(Param::Activation, Value::Word("rrelu"))]),
-        "`activation: rrelu` is not available; accepted: relu, leaky_relu, very_leaky_relu, \
-         grelu, inverse_grelu, identity"
+        refused(Model::Mlp, &[(Param::Activation, Value::Word("swish"))]),
+        "`activation: swish` is not available; accepted: relu, leaky_relu, very_leaky_relu, \
+         prelu, rrelu, grelu, inverse_grelu, identity"
     );
-    assert_eq!(refused(Model::Cnn, &[]), "a config of model `cnn` is not an mlp");
     let dropout = (Param::Dropout, Value::Word("static"));
     assert_eq!(
         refused(Model::Mlp, &[dropout, (Param::P, Value::Float(1.0))]),
@@ -191,4 +191,18 @@ fn what_is_not_built_is_refused_by_name() {
         refused(Model::Mlp, &[(Param::Depth, Value::Int(0))]),
         "`depth: 0` is out of range; accepted: at least 1"
     );
+}
+
+#[test]
+fn a_probe_ramps_over_all_of_its_epochs() {
+    let probe = trial(&[
+        (Param::Dropout, Value::Word("probe")),
+        (Param::P, Value::Float(0.95)),
+        (Param::Epochs, Value::Int(40)),
+        (Param::Tau, Value::Float(3.0)),
+    ]);
+    assert_eq!(probe.dropout, Dropout::Gradual { p: 0.95, form: Form::Rate });
+    assert_eq!(probe.schedule, schedule(Shape::Linear, Per::Step, 40.0));
+    let rate = |epoch| 1.0 - probe.dropout.noise(probe.schedule.gate_after(epoch)).keep;
+    assert!((rate(20) - 0.475).abs() < 1e-12 && (rate(40) - 0.95).abs() < 1e-12);
 }

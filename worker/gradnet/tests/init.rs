@@ -4,7 +4,7 @@
 mod support;
 
 use gradnet::init::Init;
-use gradnet::mlp::MlpTrial;
+use gradnet::Trial;
 use support::{different, gap, model, plain};
 use tch::{Device, Kind, Tensor};
 
@@ -78,7 +78,7 @@ fn a_trial_starts_the_same_alone_and_among_companions() {
     let stack = model(&trials, Kind::Float);
     for (index, trial) in trials.iter().enumerate() {
         let solo = model(std::slice::from_ref(trial), Kind::Float);
-        let pairs = stack.trial_parameters(index).into_iter().zip(solo.trial_parameters(0));
+        let pairs = stack.trial_tensors(index).into_iter().zip(solo.trial_tensors(0));
         assert!(pairs.into_iter().all(|(ours, alone)| ours == alone));
     }
 }
@@ -86,7 +86,7 @@ fn a_trial_starts_the_same_alone_and_among_companions() {
 #[test]
 fn the_gain_is_for_hidden_layers_and_biases_are_0() {
     for init in ALL {
-        let net = |gain| model(&[MlpTrial { init, init_gain: gain, ..plain(4) }], Kind::Double);
+        let net = |gain| model(&[Trial { init, init_gain: gain, ..plain(4) }], Kind::Double);
         let (one, two) = (net(1.0), net(2.0));
         for (a, b) in one.parameters().iter().zip(two.parameters()) {
             let (a_tensor, b_tensor) = (a.tensor.detach(), b.tensor.detach());

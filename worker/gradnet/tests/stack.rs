@@ -5,18 +5,19 @@ mod support;
 
 use gradnet::GradnetError;
 use gradnet::dropout::Dropout;
-use gradnet::mlp::{Mlp, MlpTrial, select_rows};
-use support::{batch, different, gap, gates, gradients, loss, model, plain, train};
+use gradnet::stacked::select_rows;
+use gradnet::{Model, Trial};
+use support::{batch, different, gap, gates, loss, model, plain, train};
 use tch::{Kind, Tensor};
 
-fn solo_gap(trials: &[MlpTrial], steps: u32, kind: Kind) -> f64 {
+fn solo_gap(trials: &[Trial], steps: u32, kind: Kind) -> f64 {
     let stack = model(trials, kind);
     train(&stack, 0..steps, kind);
     let mut gap_max: f64 = 0.0;
     for (index, trial) in trials.iter().enumerate() {
         let solo = model(std::slice::from_ref(trial), kind);
         train(&solo, 0..steps, kind);
-        let pairs = stack.trial_parameters(index).into_iter().zip(solo.trial_parameters(0));
+        let pairs = stack.trial_tensors(index).into_iter().zip(solo.trial_tensors(0));
         for ((name, ours), (solo_name, alone)) in pairs {
             assert_eq!(name, solo_name);
             gap_max = gap_max.max(gap(&ours, &alone));
@@ -39,7 +40,7 @@ fn a_stack_of_three_equals_three_solo_trials_in_fp32() {
 
 #[test]
 fn a_stack_of_equal_depths_equals_solo_trials() {
-    let trials = [plain(3), MlpTrial { dropout: Dropout::Static { p: 0.4 }, ..plain(4) }];
+    let trials = [plain(3), Trial { dropout: Dropout::Static { p: 0.4 }, ..plain(4) }];
     let gap = solo_gap(&trials, 20, Kind::Double);
     assert!(gap < 1e-9, "{gap}");
 }
@@ -57,16 +58,16 @@ fn training_moves_every_parameter() {
 #[test]
 fn a_diverged_member_leaves_its_neighbours_untouched() {
     let trials = different();
-    let pass = |stack: &Mlp| {
+    let pass = |stack: &Model| {
         let (images, labels) = batch(&trials, 3, Kind::Float);
         let logits = stack.forward(&images, &gates(stack, 3));
         // The sum keeps the members' losses apart in the backward pass, as a trainer's does.
-        (logits.detach(), gradients(stack, &loss(&logits, &labels)))
+        (logits.detach(), stack.gradients(&loss(&logits, &labels)))
     };
     for diverged in 0..3 {
         let mut stack = model(&trials, Kind::Float);
         let (healthy, healthy_gradients) = pass(&stack);
-        let weights = stack.trial_parameters(diverged);
+        let weights = stack.trial_tensors(diverged);
         let nan = |name: &str| {
             let found = weights.iter().find(|(other, _)| other == name);
             found.map(|(_, tensor)| tensor.full_like(f64::NAN))
@@ -111,9 +112,9 @@ fn a_selected_stack_equals_a_fresh_one_of_its_members() {
 #[test]
 fn a_selected_stack_shares_no_memory_with_the_one_it_came_from() {
     let stack = model(&different(), Kind::Double);
-    let before = stack.trial_parameters(0);
+    let before = stack.trial_tensors(0);
     train(&stack.select(&[0, 1, 2]), 0..1, Kind::Double);
-    assert!(before.iter().zip(stack.trial_parameters(0)).all(|(a, b)| a.1 == b.1));
+    assert!(before.iter().zip(stack.trial_tensors(0)).all(|(a, b)| a.1 == b.1));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn parameters_are_named_and_ragged() {
     assert_eq!(shape("hidden.2.bias"), Some((2, vec![2, 12])));
     assert_eq!(shape("hidden.4.weight"), Some((1, vec![1, 12, 12])));
     assert_eq!(shape("output.weight"), Some((3, vec![3, 4, 12])));
-    assert_eq!(stack.trial_parameters(2).len(), 6);
+    assert_eq!(stack.trial_tensors(2).len(), 6);
 }
 
 #[test]
@@ -146,14 +147,14 @@ fn a_loaded_trial_equals_the_saved_one_in_any_stack() {
     let trials = different();
     let stack = model(&trials, Kind::Double);
     train(&stack, 0..5, Kind::Double);
-    let saved = stack.trial_parameters(1);
+    let saved = stack.trial_tensors(1);
     let find = |name: &str| {
         let found = saved.iter().find(|(other, _)| other == name);
         found.map(|(_, tensor)| tensor.shallow_clone())
     };
     let mut solo = model(&trials[1..2], Kind::Double);
     solo.load_trial(0, &find).expect("its own tensors");
-    assert!(saved.iter().zip(solo.trial_parameters(0)).all(|(a, b)| a.1 == b.1));
+    assert!(saved.iter().zip(solo.trial_tensors(0)).all(|(a, b)| a.1 == b.1));
     let (images, _) = batch(&trials, 5, Kind::Double);
     let whole = stack.forward(&images, &stack.gates_after(&[1, 1, 1])).get(1);
     let alone = solo.forward(&images.narrow(0, 1, 1), &solo.gates_after(&[1])).get(0);
@@ -163,7 +164,7 @@ fn a_loaded_trial_equals_the_saved_one_in_any_stack() {
 #[test]
 fn tensors_that_do_not_fit_are_refused_and_change_nothing() {
     let mut stack = model(&different(), Kind::Float);
-    let before = stack.trial_parameters(0);
+    let before = stack.trial_tensors(0);
     let with = |name: &'static str, other: Option<Tensor>| {
         let tensors = before.iter().map(|(name, t)| (name.clone(), t + 1.0)).collect::<Vec<_>>();
         move |asked: &str| match asked == name {
@@ -183,7 +184,7 @@ fn tensors_that_do_not_fit_are_refused_and_change_nothing() {
     let wide = Tensor::zeros([4], (Kind::Double, tch::Device::Cpu));
     let kind = stack.load_trial(0, &with(name, Some(wide))).expect_err("kind");
     assert!(matches!(kind, GradnetError::WrongKind { .. }), "{kind}");
-    assert!(before.iter().zip(stack.trial_parameters(0)).all(|(a, b)| a.1 == b.1));
+    assert!(before.iter().zip(stack.trial_tensors(0)).all(|(a, b)| a.1 == b.1));
 }
 
 #[test]
@@ -203,7 +204,7 @@ fn gradients_equal_finite_differences_through_the_ragged_stack() {
     let at = stack.gates_at(&[2, 3, 1], 7, 10);
     assert!(at.gates[..2].iter().all(|&gate| gate > 0.0 && gate < 1.0));
     let value = || loss(&stack.forward(&images, &at), &labels);
-    let gradients = gradients(&stack, &value());
+    let gradients = stack.gradients(&value());
     let epsilon = 1e-6;
     for (parameter, gradient) in stack.parameters().iter().zip(&gradients) {
         let (flat, gradient) = (parameter.tensor.detach().view([-1]), gradient.reshape([-1]));

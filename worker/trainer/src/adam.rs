@@ -8,7 +8,7 @@
 mod fused;
 mod tensors;
 
-use gradnet::mlp::{Parameter, select_rows};
+use gradnet::stacked::{Parameter, select_rows};
 use tch::{Device, Kind, Tensor};
 
 const BETA1: f64 = 0.9;

@@ -1,24 +1,24 @@
-//! The training step alone, timed: the paper's MLP on random images of MNIST's shape.
+//! The training step alone, timed, on random images: of the paper's MLP or of its CNN.
 
 use std::time::Instant;
 
-use common::config::Config;
-use gradnet::mlp::{Mlp, MlpTrial};
+use common::config::{Config, Param};
+use gradnet::{Architecture, Model, Trial};
 use tch::{Kind, Tensor};
 
 use crate::adam::{Adam, Rate};
 use crate::device::Held;
 use crate::train::{Batch, step};
 
-/// The shape of a step.
-#[derive(Clone, Copy, Debug)]
+/// Which step.
+#[derive(Clone, Debug)]
 pub struct Shape {
-    /// Units per hidden layer.
-    pub width: usize,
+    /// The model family: mlp or cnn.
+    pub model: &'static str,
+    /// Of the sweep file's parameters, as JSON.
+    pub params: String,
     /// Examples per step and trial.
     pub batch: i64,
-    /// Hidden layers.
-    pub depth: usize,
     /// Trials trained together.
     pub cohort_size: usize,
 }
@@ -26,30 +26,31 @@ pub struct Shape {
 /// A model, its optimiser and one batch.
 #[derive(Debug)]
 pub struct Bench {
-    model: Mlp,
+    model: Model,
     adam: Adam,
     batch: Batch,
     epochs: Vec<u32>,
 }
 
 impl Bench {
-    /// ReLU networks with He initialisation, whose signal neither vanishes nor explodes.
-    pub fn new(shape: Shape, held: &Held) -> Result<Bench, Box<dyn std::error::Error>> {
-        let params = format!(
-            r#"{{"activation":"relu","depth":{},"width":{},"init":"he"}}"#,
-            shape.depth, shape.width
-        );
-        let config = Config::from_json("mlp", "mnist", &params)?;
+    /// The model on its own data set's shape.
+    pub fn new(shape: &Shape, held: &Held) -> Result<Bench, Box<dyn std::error::Error>> {
+        let data = if shape.model == "mlp" { "mnist" } else { "cifar10" };
+        let config = Config::from_json(shape.model, data, &shape.params)?;
         let trials = (0..shape.cohort_size as u64)
-            .map(|seed| MlpTrial::from_config(&config, seed))
+            .map(|seed| Trial::from_config(&config, seed))
             .collect::<Result<Vec<_>, _>>()?;
-        let device = held.device;
-        let model = Mlp::new(&trials, 28 * 28, shape.width, 10, Kind::Float, device);
-        let rates = vec![Rate { lr: 1e-3, clip_norm: None, steps: 0 }; shape.cohort_size];
+        let (device, image) = (held.device, config.data.image());
+        let width = config.count(Param::Width);
+        let architecture = Architecture::of(config.model, image, width, 10);
+        let model = Model::new(architecture, &trials, Kind::Float, device);
+        let lr = config.number(Param::Lr).ok_or("every config has an lr")?;
+        let rates = vec![Rate { lr, clip_norm: None, steps: 0 }; shape.cohort_size];
         let adam = Adam::new(model.parameters(), &rates, device);
         let size = [shape.cohort_size as i64, shape.batch];
+        let inputs = image.iter().product::<usize>() as i64;
         let batch = Batch {
-            images: Tensor::rand([size[0], size[1], 28 * 28], (Kind::Float, device)),
+            images: Tensor::rand([size[0], size[1], inputs], (Kind::Float, device)),
             labels: Tensor::randint(10, size, (Kind::Int64, device)),
         };
         Ok(Bench { model, adam, batch, epochs: vec![1; shape.cohort_size] })

@@ -11,15 +11,19 @@ pub struct Examples {
     pub images: Tensor,
     /// `[N]`, i64.
     pub labels: Tensor,
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
 }
 
 impl Examples {
-    fn upload(split: &Split, inputs: i64, device: Device) -> Examples {
+    fn upload(split: &Split, image: [usize; 3], device: Device) -> Examples {
+        let inputs = image.iter().product::<usize>() as i64;
         let images = Tensor::from_slice(&split.images).view([-1, inputs]);
         let labels = Tensor::from_slice(&split.labels);
         Examples {
             images: images.to_device(device).to_kind(Kind::Float) / 255.0,
             labels: labels.to_device(device).to_kind(Kind::Int64),
+            image,
         }
     }
 
@@ -35,6 +39,7 @@ impl Examples {
         Examples {
             images: self.images.narrow(0, 0, count),
             labels: self.labels.narrow(0, 0, count),
+            image: self.image,
         }
     }
 }
@@ -46,8 +51,8 @@ pub struct DeviceData {
     pub name: Data,
     /// Digest of its content.
     pub digest: String,
-    /// Values per image.
-    pub inputs: i64,
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
     /// Number of classes.
     pub classes: i64,
     /// Training split.
@@ -70,12 +75,11 @@ impl DeviceData {
 
     /// Puts a loaded data set on the device.
     pub fn upload(set: &DataSet, device: Device) -> DeviceData {
-        let inputs = set.shape.iter().product::<usize>() as i64;
-        let upload = |split| Examples::upload(split, inputs, device);
+        let upload = |split| Examples::upload(split, set.shape, device);
         DeviceData {
             name: set.name,
             digest: set.digest.clone(),
-            inputs,
+            image: set.shape,
             classes: set.classes as i64,
             train: upload(&set.train),
             val: upload(&set.val),

@@ -1,9 +1,10 @@
 //! One trial of a cohort, read from its description: what to train and when to stop.
 
-use common::config::{Config, Data, Param};
+use common::config::{Config, Data, Model, Param, Value};
 use common::ids::TrialId;
 use common::wire;
-use gradnet::mlp::MlpTrial;
+use common::params;
+use gradnet::Trial;
 
 /// A description that cannot be trained.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,7 @@ pub struct Job {
     /// A checkpoint beyond this epoch is not resumed from.
     pub epochs_stored: u32,
     /// Its member of the model.
-    pub model: MlpTrial,
+    pub model: Trial,
     /// Epochs to train at most.
     pub epochs: u32,
     /// Learning rate.
@@ -74,6 +75,8 @@ pub struct Job {
     pub clip_norm: Option<f64>,
     /// Eligible epochs without improvement before it stops.
     pub patience: Option<u32>,
+    /// Training images are mirrored at random.
+    pub augment_flip: bool,
     /// Every epoch may be chosen, not only those whose evaluation gate is 1.
     pub select_any: bool,
 }
@@ -87,7 +90,7 @@ impl Job {
         id.parse::<TrialId>().map_err(JobError::TrialId)?;
         let config = Config::from_json(&trial.model, &trial.data, &trial.params)
             .map_err(|source| JobError::Config { trial: id.clone(), source })?;
-        let model = MlpTrial::from_config(&config, trial.seed)
+        let model = Trial::from_config(&config, trial.seed)
             .map_err(|source| JobError::Model { trial: id.clone(), source })?;
         let missing = |param| JobError::Missing { trial: id.clone(), param };
         Ok(Job {
@@ -98,6 +101,7 @@ impl Job {
             lr: config.number(Param::Lr).ok_or_else(|| missing(Param::Lr))?,
             clip_norm: config.number(Param::ClipNorm),
             patience: config.count(Param::Patience).map(|patience| patience as u32),
+            augment_flip: config.get(Param::AugmentFlip) == Some(Value::Bool(true)),
             select_any: config.word(Param::Select).is_none_or(|select| select == "any"),
             attempt,
             config,
@@ -110,58 +114,58 @@ impl Job {
     }
 }
 
-/// What the trials of a cohort share: their fusion key.
+/// What the trials of a cohort share, of their fusion key.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Shared {
+    /// Model family.
+    pub model: Model,
     /// Data set.
     pub data: Data,
-    /// Units per hidden layer.
-    pub width: usize,
+    /// Width, where the family has one.
+    pub width: Option<usize>,
     /// Examples per step.
     pub batch_size: usize,
     /// Training examples used; none = all.
     pub train_examples: Option<usize>,
     /// Validation examples used; none = all.
     pub val_examples: Option<usize>,
-    /// Precision of the matrix products.
-    pub precision: &'static str,
 }
 
 /// Reads a cohort: its trials, deepest first, and what they share.
 pub fn read_cohort(cohort: wire::TrainCohort) -> Result<(Vec<Job>, Shared), JobError> {
     let jobs = cohort.trials.into_iter().map(Job::from_wire);
     let mut jobs = jobs.collect::<Result<Vec<_>, _>>()?;
-    let first = shared(jobs.first().ok_or(JobError::Empty)?)?;
+    let shared = shared(jobs.first().ok_or(JobError::Empty)?)?;
     for job in &jobs[1..] {
-        if let Some(what) = difference(&first, &shared(job)?) {
+        if let Some(what) = difference(&jobs[0].config, &job.config) {
             return Err(JobError::NotFusible { trial: job.attempt.trial.clone(), what });
         }
     }
     jobs.sort_by_key(|job| std::cmp::Reverse(job.model.depth));
-    Ok((jobs, first))
+    Ok((jobs, shared))
 }
 
 fn shared(job: &Job) -> Result<Shared, JobError> {
+    let config = &job.config;
     let missing = |param| JobError::Missing { trial: job.attempt.trial.clone(), param };
-    let count = |param| job.config.count(param).ok_or_else(|| missing(param));
     Ok(Shared {
-        data: job.config.data,
-        width: count(Param::Width)?,
-        batch_size: count(Param::BatchSize)?,
-        train_examples: job.config.count(Param::TrainExamples),
-        val_examples: job.config.count(Param::ValExamples),
-        precision: job.config.word(Param::Precision).ok_or_else(|| missing(Param::Precision))?,
+        model: config.model,
+        data: config.data,
+        width: config.count(Param::Width),
+        batch_size: config.count(Param::BatchSize).ok_or_else(|| missing(Param::BatchSize))?,
+        train_examples: config.count(Param::TrainExamples),
+        val_examples: config.count(Param::ValExamples),
     })
 }
 
-fn difference(first: &Shared, other: &Shared) -> Option<&'static str> {
-    let differs = [
-        (first.data != other.data, "data"),
-        (first.width != other.width, "width"),
-        (first.batch_size != other.batch_size, "batch_size"),
-        (first.train_examples != other.train_examples, "train_examples"),
-        (first.val_examples != other.val_examples, "val_examples"),
-        (first.precision != other.precision, "precision"),
-    ];
-    differs.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
+fn difference(first: &Config, other: &Config) -> Option<&'static str> {
+    if first.model != other.model {
+        return Some("model");
+    }
+    if first.data != other.data {
+        return Some("data");
+    }
+    let (first, other) = (params::fusion_key(first), params::fusion_key(other));
+    let differs = first.iter().zip(&other).position(|(first, other)| first != other)?;
+    Some(params::FUSION[differs].name())
 }

@@ -11,6 +11,7 @@
 )]
 
 pub mod adam;
+pub mod augment;
 pub mod bench;
 pub mod checkpoint;
 pub mod device;

@@ -52,12 +52,15 @@ fn size() -> RangedI64ValueParser<u32> {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Time the training step of the paper's MLP and print one JSON line per round
+    /// Time the training step of the paper's MLP or CNN and print one JSON line per round
     BenchStep {
+        #[arg(long, default_value = "mlp")]
+        model: BenchModel,
         #[arg(long, default_value_t = 512, value_parser = size())]
         width: u32,
         #[arg(long, default_value_t = 500, value_parser = size())]
         batch: u32,
+        /// Hidden layers of the MLP
         #[arg(long, default_value_t = 8, value_parser = size())]
         depth: u32,
         #[arg(long, default_value_t = 1, value_parser = size())]
@@ -69,6 +72,30 @@ enum Command {
         #[arg(long)]
         on_input: bool,
     },
+}
+
+/// Models whose step is timed.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum BenchModel {
+    Mlp,
+    Cnn,
+}
+
+impl BenchModel {
+    fn name(self) -> &'static str {
+        match self {
+            BenchModel::Mlp => "mlp",
+            BenchModel::Cnn => "cnn",
+        }
+    }
+
+    /// He initialisation keeps the signal of a deep MLP; the CNN has the paper's settings.
+    fn params(self, width: u32, depth: u32) -> String {
+        match self {
+            BenchModel::Mlp => format!(r#"{{"depth":{depth},"width":{width},"init":"he"}}"#),
+            BenchModel::Cnn => format!(r#"{{"width":{width}}}"#),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -89,16 +116,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let device = arguments.device.parse::<DeviceName>()?;
     let held = hold(device, arguments.threads)?;
     anyhow::ensure!(check_libtorch(&held), "libtorch computes wrong products on {device}");
-    if let Some(Command::BenchStep { width, batch, depth, cohort_size, steps, on_input }) =
+    if let Some(Command::BenchStep { model, width, batch, depth, cohort_size, steps, on_input }) =
         arguments.command
     {
         let shape = Shape {
-            width: width as usize,
+            model: model.name(),
+            params: model.params(width, depth),
             batch: i64::from(batch),
-            depth: depth as usize,
             cohort_size: cohort_size as usize,
         };
-        let bench = Bench::new(shape, &held);
+        let bench = Bench::new(&shape, &held);
         let bench = bench.map_err(|error| anyhow::anyhow!("cannot build the model: {error}"))?;
         return time_steps(bench, steps as usize, on_input, output);
     }

@@ -7,10 +7,13 @@ use std::path::Path;
 use common::philox::{Philox, Purpose};
 use common::telemetry::chain;
 use common::wire::{self, OutcomeKind, from_trainer};
-use gradnet::mlp::{Mlp, Parameter, StepGates};
+use gradnet::pass::StepGates;
+use gradnet::stacked::Parameter;
+use gradnet::{Architecture, Model};
 use tch::{Kind, Tensor};
 
 use crate::adam::{Adam, Rate};
+use crate::augment;
 use crate::checkpoint::Checkpoint;
 use crate::examples::{DeviceData, Examples};
 use crate::job::{Job, Shared};
@@ -24,6 +27,14 @@ use crate::train::{Averages, Context, evaluate};
 pub(crate) struct EpochExamples {
     pub(crate) count: i64,
     pub(crate) per_second: f64,
+}
+
+/// What an epoch feeds each trial, on the device.
+pub(crate) struct EpochOrder {
+    /// Examples in their order, `[K, N]`.
+    pub(crate) indices: Tensor,
+    /// Whether each example is mirrored, `[K, N]`; none where no trial mirrors any.
+    pub(crate) flips: Option<Tensor>,
 }
 
 /// One trial in training.
@@ -106,7 +117,7 @@ impl Member {
 
 /// The members of a cohort that still train, deepest first, with their model and optimiser.
 pub(crate) struct Stack {
-    pub(crate) model: Mlp,
+    pub(crate) model: Model,
     pub(crate) adam: Adam,
     pub(crate) members: Vec<Member>,
 }
@@ -121,8 +132,9 @@ impl Stack {
     ) -> Stack {
         let device = context.held.device;
         let trials = jobs.iter().map(|job| job.model.clone()).collect::<Vec<_>>();
-        let (inputs, classes) = (data.inputs as usize, data.classes as usize);
-        let mut model = Mlp::new(&trials, inputs, shared.width, classes, Kind::Float, device);
+        let architecture =
+            Architecture::of(shared.model, data.image, shared.width, data.classes as usize);
+        let mut model = Model::new(architecture, &trials, Kind::Float, device);
         let cohort_size = jobs.len() as u32;
         let checkpoint = |(index, job): (usize, &Job)| {
             resumable(job, context.checkpoints).filter(|from| fits(from, &model, index))
@@ -153,9 +165,10 @@ impl Stack {
         Stack { model, adam, members }
     }
 
-    /// Order of the examples by trial, `[K, N]`: from seed and epoch alone.
-    pub(crate) fn orders(&self, examples: &Examples) -> Tensor {
+    /// What the next epoch feeds each trial: from seed and epoch alone.
+    pub(crate) fn next_epoch(&self, examples: &Examples) -> EpochOrder {
         let count = examples.count() as usize;
+        let device = examples.images.device();
         let mut orders = Vec::with_capacity(self.members.len() * count);
         for member in &self.members {
             let philox = Philox::new(member.job.seed, Purpose::Order);
@@ -163,7 +176,14 @@ impl Stack {
             orders.extend(order.into_iter().map(i64::from));
         }
         let orders = Tensor::from_slice(&orders).view([self.members.len() as i64, count as i64]);
-        orders.to_device(examples.images.device())
+        let flipping = |member: &Member| {
+            (member.job.seed, member.epoch + 1, member.job.augment_flip)
+        };
+        let flips = self.members.iter().map(flipping).collect::<Vec<_>>();
+        EpochOrder {
+            indices: orders.to_device(device),
+            flips: augment::flips(&flips, count, device),
+        }
     }
 
     pub(crate) fn gates_after(&self) -> StepGates {
@@ -183,7 +203,7 @@ impl Stack {
         let (improved, verdict) =
             member.selection.observe(member.epoch, eligible, evaluation, train_loss);
         if improved {
-            member.best_weights = self.model.trial_parameters(index);
+            member.best_weights = self.model.trial_tensors(index);
         }
         verdict
     }
@@ -263,7 +283,7 @@ impl Stack {
         for (index, member) in begun {
             link.pulse()?;
             let mut tensors = HashMap::new();
-            for (name, tensor) in self.model.trial_parameters(index) {
+            for (name, tensor) in self.model.trial_tensors(index) {
                 tensors.insert(format!("model.{name}"), tensor);
             }
             for (name, first, second) in self.adam.trial_moments(self.model.parameters(), index) {
@@ -322,7 +342,7 @@ fn resumable(job: &Job, directory: &Path) -> Option<Checkpoint> {
 }
 
 /// Whether a checkpoint has every tensor of the trial in its shape.
-fn fits(from: &Checkpoint, model: &Mlp, index: usize) -> bool {
+fn fits(from: &Checkpoint, model: &Model, index: usize) -> bool {
     let has = |prefix: &str, parameter: &Parameter| {
         let tensor = from.tensors.get(&format!("{prefix}.{}", parameter.name));
         tensor.is_some_and(|tensor| {
@@ -330,11 +350,13 @@ fn fits(from: &Checkpoint, model: &Mlp, index: usize) -> bool {
                 && tensor.kind() == parameter.tensor.kind()
         })
     };
-    let own = model.parameters().iter().filter(|parameter| index < parameter.trials);
-    let fits = own.clone().all(|parameter| {
-        let parts = ["model", "adam.first", "adam.second"];
-        let best = from.best.is_none() || has("best", parameter);
-        best && parts.iter().all(|part| has(part, parameter))
+    let is_own = |parameter: &&Parameter| index < parameter.trials;
+    let mut tensors = model.tensors().filter(is_own);
+    let mut moved = model.parameters().iter().filter(is_own);
+    let fits = tensors.all(|tensor| {
+        has("model", tensor) && (from.best.is_none() || has("best", tensor))
+    }) && moved.all(|parameter| {
+        has("adam.first", parameter) && has("adam.second", parameter)
     });
     if !fits {
         tracing::warn!(trial = from.trial, "its checkpoint is of another model: starts anew");
@@ -343,7 +365,7 @@ fn fits(from: &Checkpoint, model: &Mlp, index: usize) -> bool {
 }
 
 /// Puts a checkpoint that fits into the stack.
-fn load(model: &mut Mlp, adam: &mut Adam, index: usize, from: &Checkpoint) {
+fn load(model: &mut Model, adam: &mut Adam, index: usize, from: &Checkpoint) {
     let tensor = |prefix: &str, name: &str| {
         from.tensors.get(&format!("{prefix}.{name}")).map(Tensor::shallow_clone)
     };

@@ -9,20 +9,28 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::wire::from_trainer;
-use gradnet::mlp::{Mlp, StepGates};
+use gradnet::{Architecture, Model};
+use gradnet::pass::StepGates;
 use tch::{Kind, Reduction, Tensor};
 
 use crate::adam::Adam;
+use crate::augment;
 use crate::device::Held;
 use crate::examples::{DeviceData, Examples};
 use crate::job::{Job, Shared};
 use crate::link::{Link, LinkError};
 use crate::pulse::{PULSE_INTERVAL, PulsingLink};
 use crate::selection::{Evaluation, Verdict};
-use crate::stack::{EpochExamples, Stack};
+use crate::stack::{EpochExamples, EpochOrder, Stack};
 
 /// Examples per evaluation step: independent of the cohort, so that its sums do not depend on it.
-const EVALUATION_BATCH: i64 = 1000;
+/// Convolutions keep far more numbers per example.
+const fn evaluation_batch(architecture: Architecture) -> i64 {
+    match architecture {
+        Architecture::Mlp { .. } | Architecture::Rnn { .. } => 1000,
+        Architecture::Cnn { .. } | Architecture::Stn { .. } => 250,
+    }
+}
 
 /// What the loop needs beside the cohort.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +130,7 @@ fn train_epoch(
     batch_size: i64,
     link: &mut PulsingLink<'_>,
 ) -> Result<Option<Totals>, LinkError> {
-    let orders = stack.orders(examples);
+    let order = stack.next_epoch(examples);
     let count = examples.count();
     let steps = (count as u64).div_ceil(batch_size as u64) as u32;
     let epochs = stack.members.iter().map(|member| member.epoch + 1).collect::<Vec<_>>();
@@ -134,7 +142,7 @@ fn train_epoch(
         }
         link.pulse()?;
         let start = i64::from(index) * batch_size;
-        let batch = Batch::gather(examples, &orders, start, batch_size.min(count - start));
+        let batch = Batch::gather(examples, &order, start, batch_size.min(count - start));
         let gates = stack.model.gates_at(&epochs, index, steps);
         let step = step(&stack.model, &mut stack.adam, &batch, &gates);
         totals.add(&step, batch.size());
@@ -152,15 +160,20 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The examples that each trial's order `[K, N]` has at `start..start + size`.
-    fn gather(examples: &Examples, orders: &Tensor, start: i64, size: i64) -> Batch {
-        let indices = orders.narrow(1, start, size);
+    /// The examples that each trial's order has at `start..start + size`.
+    fn gather(examples: &Examples, order: &EpochOrder, start: i64, size: i64) -> Batch {
+        let indices = order.indices.narrow(1, start, size);
         let trials = indices.size()[0];
         let flat = indices.reshape([trials * size]);
-        Batch {
-            images: examples.images.index_select(0, &flat).view([trials, size, -1]),
-            labels: examples.labels.index_select(0, &flat).view([trials, size]),
-        }
+        let images = examples.images.index_select(0, &flat).view([trials, size, -1]);
+        let images = match &order.flips {
+            None => images,
+            Some(flips) => {
+                augment::flipped(&images, &flips.gather(1, &indices, false), examples.image)
+            }
+        };
+        let labels = examples.labels.index_select(0, &flat).view([trials, size]);
+        Batch { images, labels }
     }
 
     /// Examples per trial.
@@ -181,12 +194,11 @@ pub struct Step {
 }
 
 /// One optimiser step of every member.
-pub fn step(model: &Mlp, adam: &mut Adam, batch: &Batch, gates: &StepGates) -> Step {
+pub fn step(model: &Model, adam: &mut Adam, batch: &Batch, gates: &StepGates) -> Step {
     let logits = model.forward(&batch.images, gates);
     let loss = cross_entropy(&logits, &batch.labels).mean_dim([1i64].as_slice(), false, None);
     let parameters = model.parameters();
-    let leaves = parameters.iter().map(|parameter| &parameter.tensor).collect::<Vec<_>>();
-    let gradients = Tensor::run_backward(&[loss.sum(None)], &leaves, false, false);
+    let gradients = model.gradients(&loss.sum(None));
     let loss = loss.detach();
     let norm = adam.step(parameters, &gradients, &loss);
     Step { loss, wrong: wrong(&logits.detach(), &batch.labels), norm }
@@ -210,7 +222,7 @@ fn wrong(logits: &Tensor, labels: &Tensor) -> Tensor {
 
 /// Mean loss and error of every trial over a split, with the gates given.
 pub fn evaluate(
-    model: &Mlp,
+    model: &Model,
     gates: &StepGates,
     examples: &Examples,
     link: &mut PulsingLink<'_>,
@@ -221,9 +233,10 @@ pub fn evaluate(
     let options = (Kind::Double, examples.images.device());
     let mut loss = Tensor::zeros([trials], options);
     let mut errors = Tensor::zeros([trials], options);
-    for start in (0..count).step_by(EVALUATION_BATCH as usize) {
+    let batch = evaluation_batch(model.architecture());
+    for start in (0..count).step_by(batch as usize) {
         link.pulse()?;
-        let size = EVALUATION_BATCH.min(count - start);
+        let size = batch.min(count - start);
         let images = examples.images.narrow(0, start, size).unsqueeze(0);
         let labels =
             examples.labels.narrow(0, start, size).unsqueeze(0).expand([trials, size], false);

@@ -1,7 +1,7 @@
 //! The step for f32 on a CPU: one pass over parameter, gradient and both moments. The same
 //! arithmetic as `tensors` in a seventh of the memory traffic.
 
-use gradnet::mlp::Parameter;
+use gradnet::stacked::Parameter;
 use tch::{Kind, Tensor};
 
 use super::{Adam, BETA1, BETA2, CLIP_EPSILON, EPSILON};

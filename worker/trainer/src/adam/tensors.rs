@@ -1,6 +1,6 @@
 //! The step in tensor operations: any device, any floating kind, no read-back.
 
-use gradnet::mlp::Parameter;
+use gradnet::stacked::Parameter;
 use tch::{Kind, Tensor};
 
 use super::{Adam, BETA1, BETA2, CLIP_EPSILON, EPSILON};

@@ -1,19 +1,16 @@
-//! Dropout factors drawn where the activations are: Philox4x32-10 in integer tensor operations.
+//! Random words drawn where the activations are: Philox4x32-10 in integer tensor operations.
 //!
-//! Bit for bit the factors that the host draws (`dropout::factors`), so that a trial is the same on
+//! Bit for bit the words that the host draws (`common::philox`), so that a trial is the same on
 //! every device. Words of 32 bits sit in i64. Each layer takes about 120 element-wise kernels over
 //! a quarter of its units; what is moved from the host is per stack or per epoch, never per step.
 
 use common::philox::Philox;
 use tch::{Device, Kind, Tensor};
 
-use super::Noise;
-
 const ROUNDS: usize = 10;
 const MULTIPLIERS: [i64; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const WORD: i64 = 0xFFFF_FFFF;
-const TWO_32: f64 = 4_294_967_296.0;
 
 /// Philox's key of every round and trial, `[10, 2, K, 1]` in i64 on the device.
 #[derive(Debug)]
@@ -67,33 +64,4 @@ fn product(words: &Tensor, multiplier: i64) -> (Tensor, Tensor) {
     let product = words * multiplier;
     let high = product.bitwise_right_shift_tensor_scalar(32i64).bitwise_and(WORD);
     (high, product.bitwise_and(WORD))
-}
-
-/// The noises of a stack on the device, each `[K, 1]`.
-#[derive(Debug)]
-pub struct Noises {
-    /// A unit is kept where its word is below this, i64.
-    pub threshold: Tensor,
-    /// Factor of a unit that is kept.
-    pub kept: Tensor,
-    /// Factor of a unit that is dropped.
-    pub dropped: Tensor,
-    /// Epoch of each trial, i64.
-    pub epochs: Tensor,
-}
-
-impl Noises {
-    /// The threshold that stands for a noise; whole, so that f64 carries it exactly.
-    pub fn threshold(noise: Noise) -> f64 {
-        (noise.keep * TWO_32).floor()
-    }
-
-    /// The factors of every unit, `shape` = `[K_l, B, C]` with the first `K_l` trials.
-    pub fn factors(&self, keys: &RoundKeys, step: u32, layer: u32, shape: [i64; 3]) -> Tensor {
-        let trials = shape[0];
-        let words = keys.words(&self.epochs, step, layer, trials, shape[1] * shape[2]);
-        let first = |tensor: &Tensor| tensor.narrow(0, 0, trials);
-        let is_kept = words.lt_tensor(&first(&self.threshold));
-        first(&self.kept).where_self(&is_kept, &first(&self.dropped)).view(shape)
-    }
 }
