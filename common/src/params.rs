@@ -10,8 +10,8 @@ mod contradiction;
 use crate::config::{Config, Data, Model, Param, Value};
 
 pub use check::{Rejection, Scalar};
-pub use contradiction::{Contradiction, contradiction};
 pub(crate) use check::{describe, nearest, number, printable, whole};
+pub use contradiction::{Contradiction, contradiction};
 
 /// What a parameter accepts.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -174,7 +174,11 @@ static TABLE: [ParamInfo; Param::ALL.len()] = [
         count(1, 1_000_000, Some("all")),
         "validation examples, the first of the split",
     ),
-    row(Param::Width, count(1, 65_536, None), "units of a hidden layer; channels of the CNN's first two"),
+    row(
+        Param::Width,
+        count(1, 65_536, None),
+        "units of a hidden layer; channels of the CNN's first two",
+    ),
 ];
 
 const _: () = {

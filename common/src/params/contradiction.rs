@@ -35,10 +35,7 @@ const GRADUAL_PROBE: Contradiction = Contradiction {
 };
 
 /// What makes no sense at a point; `get` gives every parameter that the model has.
-pub fn contradiction(
-    data: Data,
-    get: &impl Fn(Param) -> Option<Value>,
-) -> Option<Contradiction> {
+pub fn contradiction(data: Data, get: &impl Fn(Param) -> Option<Value>) -> Option<Contradiction> {
     let is = |param, word| get(param) == Some(Value::Word(word));
     let is_nin = is(Param::Conv, "nin") || is(Param::Conv, "conv_to_nin");
     if is_nin && is(Param::Activation, "identity") {

@@ -7,11 +7,11 @@ use std::cell::RefCell;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::GradnetError;
 use crate::net::{Architecture, Net};
 use crate::pass::{EpochTable, Moving, Pass, Route, StepGates, Streams};
 use crate::stacked::{Builder, Parameter, Tensors, fitting};
 use crate::trial::Trial;
-use crate::GradnetError;
 
 /// A stack of networks.
 #[derive(Debug)]
@@ -30,12 +30,7 @@ pub struct Model {
 
 impl Model {
     /// A stack with initial weights. `trials` must be sorted by depth, deepest first.
-    pub fn new(
-        architecture: Architecture,
-        trials: &[Trial],
-        kind: Kind,
-        device: Device,
-    ) -> Model {
+    pub fn new(architecture: Architecture, trials: &[Trial], kind: Kind, device: Device) -> Model {
         let builder = Builder::new(trials, kind, device);
         Model::build(architecture, builder, Route::of(device))
     }
@@ -152,3 +147,7 @@ impl Model {
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "reference_tests.rs"]
+mod reference;

@@ -14,10 +14,8 @@ use crate::transformer::Transformer;
 
 const MLP: Architecture = Architecture::Mlp { inputs: 5, width: 8, classes: 3 };
 const CNN: Architecture = Architecture::Cnn { image: [2, 8, 8], width: 3, classes: 3 };
-const STN: Architecture = Architecture::Stn {
-    shape: StnShape { localisation: [2, 4], classifier: [3, 5] },
-    classes: 3,
-};
+const STN: Architecture =
+    Architecture::Stn { shape: StnShape { localisation: [2, 4], classifier: [3, 5] }, classes: 3 };
 
 fn schedule(tau: f64) -> Schedule {
     Schedule { shape: Shape::Linear, per: Per::Step, tau }
@@ -39,11 +37,9 @@ fn trials(architecture: Architecture) -> [Trial; 3] {
     };
     let third = Trial { activation: Activation::InverseGRelu, seed: 3, ..trial.clone() };
     match architecture {
-        Architecture::Mlp { .. } => [
-            Trial { depth: 4, ..trial },
-            Trial { depth: 2, ..other },
-            Trial { depth: 2, ..third },
-        ],
+        Architecture::Mlp { .. } => {
+            [Trial { depth: 4, ..trial }, Trial { depth: 2, ..other }, Trial { depth: 2, ..third }]
+        }
         Architecture::Cnn { .. } => [
             Trial { conv: ConvKind::IdentityToConv, norm: Norm::GradualBatch, ..trial },
             Trial { pooling: Pooling::Gradual, norm: Norm::Batch, ..other },
@@ -61,9 +57,8 @@ fn trials(architecture: Architecture) -> [Trial; 3] {
 /// The stack on the route of a CPU and on that of other devices.
 fn by_routes(architecture: Architecture, trials: &[Trial], kind: Kind) -> [Model; 2] {
     tch::set_num_threads(1);
-    [Route::Host, Route::Tensors].map(|route| {
-        Model::build(architecture, Builder::new(trials, kind, Device::Cpu), route)
-    })
+    [Route::Host, Route::Tensors]
+        .map(|route| Model::build(architecture, Builder::new(trials, kind, Device::Cpu), route))
 }
 
 fn input(architecture: Architecture, trials: usize, kind: Kind) -> Tensor {

@@ -286,9 +286,7 @@ impl<'a> Pass<'a> {
     /// The activation whose slope follows from each trial's gate.
     pub fn rectified(&self, x: &Tensor) -> Tensor {
         let slopes = &self.moving.slopes[..self.live];
-        activation::rectify(x, slopes, &|| {
-            self.broadcast(&self.moving.raw(0).to_kind(x.kind()), x)
-        })
+        activation::rectify(x, slopes, &|| self.broadcast(&self.moving.raw(0).to_kind(x.kind()), x))
     }
 
     /// Dropout at layer `layer` of activations x.

@@ -18,10 +18,8 @@ use support::{gap, normals, train};
 use tch::{Device, Kind, Tensor};
 
 const CNN: Architecture = Architecture::Cnn { image: [2, 10, 10], width: 4, classes: 4 };
-const STN: Architecture = Architecture::Stn {
-    shape: StnShape { localisation: [2, 5], classifier: [3, 6] },
-    classes: 4,
-};
+const STN: Architecture =
+    Architecture::Stn { shape: StnShape { localisation: [2, 5], classifier: [3, 6] }, classes: 4 };
 const RNN: Architecture = Architecture::Rnn { columns: 5, width: 8, classes: 4 };
 
 fn model(architecture: Architecture, trials: &[Trial], kind: Kind) -> Model {
@@ -61,9 +59,8 @@ fn each(change: impl Fn(Trial, usize) -> Trial) -> Vec<Trial> {
 fn cnn_stacks() -> Vec<Vec<Trial>> {
     use ConvKind::{ConvToNin, Highway, IdentityToConv, Nin, Plain};
     let convs = |kinds: [ConvKind; 3]| move |trial, at: usize| Trial { conv: kinds[at], ..trial };
-    let pools = |pooling: [Pooling; 3]| {
-        move |trial, at: usize| Trial { pooling: pooling[at], ..trial }
-    };
+    let pools =
+        |pooling: [Pooling; 3]| move |trial, at: usize| Trial { pooling: pooling[at], ..trial };
     vec![
         each(convs([IdentityToConv, Plain, IdentityToConv])),
         each(convs([ConvToNin, Nin, ConvToNin])),
@@ -228,7 +225,8 @@ fn an_unborn_transformer_is_the_mean_and_a_full_one_the_transformer() {
 
 #[test]
 fn a_recurrence_of_gate_0_is_linear() {
-    let trial = Trial { depth: 2, activation: Activation::GRelu, schedule: ramp(3.0), ..Trial::plain(6) };
+    let trial =
+        Trial { depth: 2, activation: Activation::GRelu, schedule: ramp(3.0), ..Trial::plain(6) };
     let model = model(RNN, &[trial], Kind::Double);
     let at = model.gates_at(&[1], 0, 10);
     let (a, b) = (input(RNN, 1, 1, Kind::Double), input(RNN, 1, 2, Kind::Double));

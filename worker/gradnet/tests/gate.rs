@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use common::config::{Config, Data, Model, Param, Value};
 use common::params;
+use gradnet::Trial;
 use gradnet::activation::Activation;
 use gradnet::dropout::{Dropout, Form};
 use gradnet::gate::{Per, Schedule, Shape};
 use gradnet::init::Init;
-use gradnet::Trial;
 
 const SHAPES: [Shape; 4] = [Shape::Linear, Shape::Cosine, Shape::Exponential, Shape::Step];
 const TAUS: [f64; 6] = [0.5, 1.0, 2.5, 5.0, 100.0, 1e6];

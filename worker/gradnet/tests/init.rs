@@ -3,8 +3,8 @@
 
 mod support;
 
-use gradnet::init::Init;
 use gradnet::Trial;
+use gradnet::init::Init;
 use support::{different, gap, model, plain};
 use tch::{Device, Kind, Tensor};
 

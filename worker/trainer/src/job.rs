@@ -2,8 +2,8 @@
 
 use common::config::{Config, Data, Model, Param, Value};
 use common::ids::TrialId;
-use common::wire;
 use common::params;
+use common::wire;
 use gradnet::Trial;
 
 /// A description that cannot be trained.

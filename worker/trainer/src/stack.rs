@@ -176,9 +176,8 @@ impl Stack {
             orders.extend(order.into_iter().map(i64::from));
         }
         let orders = Tensor::from_slice(&orders).view([self.members.len() as i64, count as i64]);
-        let flipping = |member: &Member| {
-            (member.job.seed, member.epoch + 1, member.job.augment_flip)
-        };
+        let flipping =
+            |member: &Member| (member.job.seed, member.epoch + 1, member.job.augment_flip);
         let flips = self.members.iter().map(flipping).collect::<Vec<_>>();
         EpochOrder {
             indices: orders.to_device(device),
@@ -353,11 +352,9 @@ fn fits(from: &Checkpoint, model: &Model, index: usize) -> bool {
     let is_own = |parameter: &&Parameter| index < parameter.trials;
     let mut tensors = model.tensors().filter(is_own);
     let mut moved = model.parameters().iter().filter(is_own);
-    let fits = tensors.all(|tensor| {
-        has("model", tensor) && (from.best.is_none() || has("best", tensor))
-    }) && moved.all(|parameter| {
-        has("adam.first", parameter) && has("adam.second", parameter)
-    });
+    let fits = tensors
+        .all(|tensor| has("model", tensor) && (from.best.is_none() || has("best", tensor)))
+        && moved.all(|parameter| has("adam.first", parameter) && has("adam.second", parameter));
     if !fits {
         tracing::warn!(trial = from.trial, "its checkpoint is of another model: starts anew");
     }

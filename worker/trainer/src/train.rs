@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::wire::from_trainer;
-use gradnet::{Architecture, Model};
 use gradnet::pass::StepGates;
+use gradnet::{Architecture, Model};
 use tch::{Kind, Reduction, Tensor};
 
 use crate::adam::Adam;

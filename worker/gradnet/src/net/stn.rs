@@ -99,8 +99,7 @@ impl Localisation {
         let (name, trials) = ("localisation", builder.trials.len());
         let (convs, side) = convs(builder, name, LOCALISATION, [channels, 5, side]);
         let inputs = channels * side * side;
-        let hidden =
-            Dense::new(builder, "localisation.hidden", LOCALISATION + 2, [units, inputs]);
+        let hidden = Dense::new(builder, "localisation.hidden", LOCALISATION + 2, [units, inputs]);
         let numbers = transformer::NUMBERS;
         let theta = Linear::new(builder, "localisation.theta", trials, [numbers, units], |trial| {
             let place = counter(LOCALISATION + 3, Part::Main);

@@ -98,7 +98,8 @@ fn batch_of(
         let smooth = square.avg_pool2d([9, 9], [1, 1], [4, 4], false, true, None::<i64>);
         images = smooth.view_as(&images) * 4.0;
     }
-    let labels = images.slice(2, 0, inputs(architecture), (inputs(architecture) / CLASSES as i64).max(1));
+    let labels =
+        images.slice(2, 0, inputs(architecture), (inputs(architecture) / CLASSES as i64).max(1));
     let labels = labels.narrow(2, 0, CLASSES as i64).argmax(2, false);
     (images, labels)
 }
