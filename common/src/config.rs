@@ -129,7 +129,7 @@ impl Data {
     /// Every data set that the sweep file knows.
     pub const ALL: [Data; 4] = [Data::Mnist, Data::Cifar10, Data::ClutteredMnist, Data::Strokes];
     /// Those that are built.
-    pub const AVAILABLE: [Data; 2] = [Data::Mnist, Data::Strokes];
+    pub const AVAILABLE: [Data; 4] = Data::ALL;
 
     /// The name in the sweep file.
     pub const fn name(self) -> &'static str {

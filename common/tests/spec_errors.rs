@@ -179,17 +179,36 @@ fn parameters_that_the_model_does_not_have() {
 
 #[test]
 fn what_is_not_built_yet() {
-    let shown = errors("name: a\nmodel: cnn\ndata: cifar10\nbase: {pooling: gradual}\n");
-    has(&shown, &["`model: cnn` is not available yet", "a.yaml:2:8", "accepted: mlp"]);
-    has(&shown, &["`data: cifar10` is not available yet", "accepted: mnist, strokes", "2 errors"]);
-    let shown = errors(&with("base: {activation: prelu, precision: bf16}\nresources: {gpus: 2}\n"));
-    has(&shown, &["`activation: prelu` is not available yet", "prelu, rrelu: not built yet"]);
+    let shown = errors(&with("base: {precision: bf16}\nresources: {gpus: 2}\n"));
     has(&shown, &["`precision: bf16` is not available yet", "accepted: fp32"]);
     has(&shown, &["`gpus` cannot be 2 yet", "several devices for one trial are not built yet"]);
     has(&errors(&with("expect: []\n")), &["`expect` is not available yet", "a.yaml:4:1"]);
     let shown = errors("name: a\nmodel: mpl\ndata: mnits\n");
     has(&shown, &["`mpl` is not a value of `model`", "did you mean `mlp`?"]);
     has(&shown, &["`mnits` is not a value of `data`", "did you mean `mnist`?"]);
+}
+
+#[test]
+fn components_that_there_are_not() {
+    let file = "name: a\nmodel: cnn\ndata: mnist\nbase: {augment_flip: false}\n";
+    let shown = errors(&format!("{file}grid: {{pooling: [max, median], conv: [resnet]}}\n"));
+    has(&shown, &["`median` is not a value of `pooling`", "a.yaml:5:23", "mixed, gated, gradual"]);
+    has(&shown, &["`resnet` is not a value of `conv`", "conv_to_nin", "2 errors"]);
+    let shown = errors("name: a\nmodel: stn\ndata: mnist\n");
+    has(&shown, &["model `stn` cannot read `mnist`", "a.yaml:3:7", "accepted: cluttered-mnist"]);
+}
+
+#[test]
+fn combinations_that_make_no_sense() {
+    let cnn = |base: &str| format!("name: a\nmodel: cnn\ndata: mnist\nbase: {base}\n");
+    let shown = errors(&cnn("{conv: nin, activation: identity, augment_flip: false}"));
+    has(&shown, &["a 1×1 convolution after a linear one is no network in network", "a.yaml:4:14"]);
+    let shown = errors(&cnn("{augment_flip: true}"));
+    has(&shown, &["a mirrored digit is not that digit", "a.yaml:4:22", "augment_flip: false with"]);
+    let shown = errors(&with("base: {dropout: probe, activation: grelu, p: 0.95}\n"));
+    has(&shown, &["a probe raises the dropout over all epochs", "a.yaml:4:17"]);
+    let shown = errors(&with("base: {dropout: probe, p: 1}\ngrid: {tau: [-1]}\n"));
+    has(&shown, &["`p` cannot be 1", "from 0 to below 1", "`tau` cannot be -1", "a.yaml:5:14"]);
 }
 
 #[test]

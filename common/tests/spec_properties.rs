@@ -299,8 +299,8 @@ fn json_is_validated() {
     let config = Config::from_json("mlp", "mnist", r#"{"tau": 7, "lr": 1e-3}"#).unwrap();
     assert_eq!(config.get(Param::Tau), None, "tau has no effect without anything gradual");
     for (model, data, json, message) in [
-        ("mpl", "mnist", "{}", "unknown model `mpl`; accepted: mlp"),
-        ("cnn", "cifar10", "{}", "unknown model `cnn`; accepted: mlp"),
+        ("mpl", "mnist", "{}", "unknown model `mpl`; accepted: mlp, cnn, stn, rnn"),
+        ("cnn", "cifar10", "{}", "unknown model `cnn`; accepted: mlp, cnn, stn, rnn"),
         ("mlp", "cifar10", "{}", "unknown data `cifar10`; accepted: mnist, strokes"),
         ("mlp", "mnist", "[]", "parameters are not a JSON object of scalars, each key once"),
         (

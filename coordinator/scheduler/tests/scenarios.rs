@@ -389,15 +389,18 @@ fn estimate_follows_the_measured_speed() {
     sends!(scene, attached("w", 1, 1), ["welcome w@1 []", "lease w/0 c1: 1#1"]);
     assert_eq!(scene.of("s").eta_seconds, None);
     sends!(scene, reported("w", 1, 1, vec![epoch(attempt(1, 1), 1)]), ["ack w 1"]);
-    // 9 more epochs of one second, then 10 epochs of twice the work.
+    // 9 more epochs of one second, then 10 epochs of more work: of 784×128 weights both, and of
+    // 19 layers of 128×128 instead of 9.
+    let work = |layers: f64| 784.0 * 128.0 + layers * 128.0 * 128.0 + 1280.0;
+    let second = 10.0 * work(19.0) / work(9.0);
     let eta = scene.of("s").eta_seconds.unwrap();
-    assert!((eta - 29.0).abs() < 0.1, "{eta}");
+    assert!((eta - 9.0 - second).abs() < 0.1, "{eta}");
     assert_eq!(scene.of("s").examples_per_second, 1_000.0);
     // It stops early and gives back the other 8 epochs.
     let report = vec![epoch(attempt(1, 1), 2), completed(attempt(1, 1))];
     sends!(scene, reported("w", 1, 3, report), ["ack w 3", "lease w/0 c2: 2#1"]);
     let eta = scene.of("s").eta_seconds.unwrap();
-    assert!((eta - 20.0).abs() < 0.1, "{eta}");
+    assert!((eta - second).abs() < 0.1, "{eta}");
 }
 
 #[test]

@@ -119,8 +119,8 @@ impl Component for Bias {
 
 /// Convolution, normalisation where the stack has it, activation: `name` and its parts.
 ///
-/// Batch norm takes a bias out again, and what is left of its gradient is rounding, which Adam would
-/// scale up to whole steps. So where there is normalisation the bias is added beside it:
+/// Batch norm takes a bias out again, and what is left of its gradient is rounding, which Adam
+/// would scale up to whole steps. So where there is normalisation the bias is added beside it:
 /// `(1-g)·BN(conv(x)) + g·(conv(x) + b)`, which is the same function.
 pub fn unit(builder: &mut Builder<'_>, name: &str, shape: Shape, counter: u32) -> Chain {
     let (live, channels) = (builder.trials.len(), shape.outputs);

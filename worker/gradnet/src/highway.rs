@@ -1,5 +1,5 @@
-//! Highway layers: `T·H(x) + (1-T)·x` with `T = sigmoid(W·x + b)`, b from -4, so that a layer begins
-//! as almost the identity (Srivastava et al. 2015; the bias of treeano's `highway.py`).
+//! Highway layers: `T·H(x) + (1-T)·x` with `T = sigmoid(W·x + b)`, b from -4, so that a layer
+//! begins as almost the identity (Srivastava et al. 2015; the bias of treeano's `highway.py`).
 //!
 //! For layers of equal width alone: x and y `[B, K·C, H, W]`. H is convolution and activation, and
 //! T a convolution of the same size.

@@ -1,5 +1,5 @@
-//! Every component and model against PyTorch's own operators: forward and gradients in fp32, for one
-//! trial and three, at gates 0, 0.3 and 1 and at all three side by side.
+//! Every component and model against PyTorch's own operators: forward and gradients in fp32, for
+//! one trial and three, at gates 0, 0.3 and 1 and at all three side by side.
 //!
 //! `tests/fixtures/make.py` writes the reference; it has each trial alone and both branches of what
 //! is gradual.
@@ -145,65 +145,74 @@ fn compare(
             continue;
         }
         let trials = trials(of, change);
-        let what = |name: &str| format!("{case} {of:?} {name}");
         let mut builder = Builder::new(&trials, Kind::Float, Device::Cpu);
         let component = make(&mut builder);
         let mut tensors = builder.finish();
         for parameter in tensors.parameters.iter_mut().chain(&mut tensors.buffers) {
-            parameter.name =
-                parameter.name.trim_start_matches(['.', '0']).trim_start_matches('.').into();
+            parameter.name = parameter.name.trim_start_matches('.').into();
         }
         set(&tensors.parameters, reference, case, of, "param");
         set(&tensors.buffers, reference, case, of, "state");
 
-        // Any model of these trials gives the pass that the component runs in.
-        let model = Model::new(
-            Architecture::Mlp { inputs: 1, width: 1, classes: 1 },
-            &trials,
-            Kind::Float,
-            Device::Cpu,
-        );
-        let epochs = vec![EPOCH; trials.len()];
-        let mut at = model.gates_at(&epochs, STEP, STEPS);
+        let model = any_model(&trials);
+        let mut at = model.gates_at(&vec![EPOCH; trials.len()], STEP, STEPS);
         if !trains {
             at.mode = crate::pass::Mode::Evaluate;
         }
         let moving = Moving::new(&model, &at);
-        let pass = Pass::new(&moving);
-
-        let x = reference.expect(case, of, "x");
-        let x = laid_out(&x).set_requires_grad(true);
-        let y = component.forward(&x, &pass);
-        assert_near(&y.detach(), &laid_out(&reference.expect(case, of, "y")), &what("y"));
-
+        let x = laid_out(&reference.expect(case, of, "x")).set_requires_grad(true);
+        let y = component.forward(&x, &Pass::new(&moving));
+        let theirs = laid_out(&reference.expect(case, of, "y"));
+        assert_near(&y.detach(), &theirs, &format!("{case} {of:?} y"));
         let total = (y * laid_out(&reference.expect(case, of, "dy"))).sum(Kind::Float);
-        let mut leaves = vec![&x];
-        leaves.extend(tensors.parameters.iter().map(|parameter| &parameter.tensor));
-        let gradients = Tensor::run_backward(&[total], &leaves, false, false);
-        let or_zero = |gradient: &Tensor, leaf: &Tensor| match gradient.defined() {
-            true => gradient.shallow_clone(),
-            false => leaf.detach().zeros_like(),
-        };
-        let ours = or_zero(&gradients[0], &x);
-        if let Some(theirs) = reference.get(case, of, "grad.x") {
-            assert_near(&ours, &laid_out(&theirs), &what("grad.x"));
-        }
-        for (parameter, gradient) in tensors.parameters.iter().zip(&gradients[1..]) {
-            let name = format!("grad.param.{}", parameter.name);
-            let theirs = reference.expect(case, of, &name).view_as(&parameter.tensor);
-            assert_near(&or_zero(gradient, &parameter.tensor), &theirs, &what(&name));
-        }
-        for buffer in &tensors.buffers {
-            for (row, &(trial, gate)) in of.iter().enumerate() {
-                // At gate 1 batch norm is not computed, and its statistics rest.
-                let rests = gate == "g1" && case.contains("gradual");
-                let name = match rests {
-                    true => format!("state.{}", buffer.name),
-                    false => format!("state_after.{}", buffer.name),
-                };
-                let theirs = reference.expect(case, &[(trial, gate)], &name).get(0);
-                assert_near(&buffer.tensor.get(row as i64), &theirs, &what(&name));
-            }
+        compare_gradients(reference, case, of, &tensors, &total, &x);
+        compare_statistics(reference, case, of, &tensors);
+    }
+}
+
+/// Any model of these trials gives the pass that a component runs in.
+fn any_model(trials: &[Trial]) -> Model {
+    let mlp = Architecture::Mlp { inputs: 1, width: 1, classes: 1 };
+    Model::new(mlp, trials, Kind::Float, Device::Cpu)
+}
+
+fn compare_gradients(
+    reference: &Reference,
+    case: &str,
+    of: &[Member],
+    tensors: &Tensors,
+    total: &Tensor,
+    x: &Tensor,
+) {
+    let mut leaves = vec![x];
+    leaves.extend(tensors.parameters.iter().map(|parameter| &parameter.tensor));
+    let gradients = Tensor::run_backward(&[total], &leaves, false, false);
+    let or_zero = |gradient: &Tensor, leaf: &Tensor| match gradient.defined() {
+        true => gradient.shallow_clone(),
+        false => leaf.detach().zeros_like(),
+    };
+    if let Some(theirs) = reference.get(case, of, "grad.x") {
+        let ours = or_zero(&gradients[0], x);
+        assert_near(&ours, &laid_out(&theirs), &format!("{case} {of:?} grad.x"));
+    }
+    for (parameter, gradient) in tensors.parameters.iter().zip(&gradients[1..]) {
+        let name = format!("grad.param.{}", parameter.name);
+        let theirs = reference.expect(case, of, &name).view_as(&parameter.tensor);
+        let ours = or_zero(gradient, &parameter.tensor);
+        assert_near(&ours, &theirs, &format!("{case} {of:?} {name}"));
+    }
+}
+
+/// Running statistics after the step. At gate 1 batch norm is not computed, and they rest.
+fn compare_statistics(reference: &Reference, case: &str, of: &[Member], tensors: &Tensors) {
+    for buffer in &tensors.buffers {
+        for (row, &(trial, gate)) in of.iter().enumerate() {
+            let rests = gate == "g1" && case.contains("gradual");
+            let when = if rests { "state" } else { "state_after" };
+            let name = format!("{when}.{}", buffer.name);
+            let theirs = reference.expect(case, &[(trial, gate)], &name).get(0);
+            let what = format!("{case} {of:?} {name}");
+            assert_near(&buffer.tensor.get(row as i64), &theirs, &what);
         }
     }
 }
@@ -371,8 +380,7 @@ fn transformers() {
                 continue;
             }
             let trials = trials(of, &|trial, _| Trial { transformer, ..trial });
-            let mlp = Architecture::Mlp { inputs: 1, width: 1, classes: 1 };
-            let model = Model::new(mlp, &trials, Kind::Float, Device::Cpu);
+            let model = any_model(&trials);
             let at = model.gates_at(&vec![EPOCH; trials.len()], STEP, STEPS);
             let moving = Moving::new(&model, &at);
             let loc = laid_out(&reference.expect(&case, of, "loc")).set_requires_grad(true);

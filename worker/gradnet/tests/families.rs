@@ -138,8 +138,8 @@ fn a_stack_equals_its_solo_trials_in_fp32() {
         }
     };
     stacks(CNN, cnn_stacks());
-    // An orthogonal last layer samples far outside of the image, where fp32's rounding decides which
-    // pixels a sample lies between.
+    // An orthogonal last layer samples far outside of the image, where fp32's rounding decides
+    // which pixels a sample lies between.
     stacks(STN, stn_stacks(StnInit::SmallNormal));
     stacks(RNN, vec![each(|trial, _| Trial { depth: 2, ..trial })]);
 }

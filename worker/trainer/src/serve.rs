@@ -5,6 +5,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use common::config::Param;
 use common::data::DataError;
 use common::telemetry::chain;
 use common::wire::{self, FailureCause, from_trainer};
@@ -12,7 +13,7 @@ use tch::Tensor;
 
 use crate::device::Held;
 use crate::examples::DeviceData;
-use crate::job::{JobError, read_cohort};
+use crate::job::{JobError, Shared, read_cohort};
 use crate::link::{Link, LinkError, Pipe};
 use crate::train::{Context, train};
 
@@ -39,6 +40,18 @@ pub enum CohortError {
     /// The data set is missing or wrong.
     #[error("the data set cannot be used")]
     Data(#[source] DataError),
+    /// The data set is there, but not with as many examples as the trials ask for.
+    #[error("`{param}` asks for {asked} examples, and `{data}` has {present} here")]
+    TooFewExamples {
+        /// `train_examples` or `val_examples`.
+        param: Param,
+        /// How many it asks for.
+        asked: usize,
+        /// The data set.
+        data: &'static str,
+        /// How many there are.
+        present: i64,
+    },
     /// libtorch refused, or an invariant is broken.
     #[error("{0}")]
     Panic(String),
@@ -48,7 +61,7 @@ impl CohortError {
     /// Whom to blame.
     pub fn cause(&self) -> FailureCause {
         match self {
-            CohortError::Data(_) => FailureCause::Data,
+            CohortError::Data(_) | CohortError::TooFewExamples { .. } => FailureCause::Data,
             CohortError::Panic(message) if is_out_of_memory(message) => FailureCause::OutOfMemory,
             CohortError::Panic(_) | CohortError::Job(_) | CohortError::Link(_) => FailureCause::Bug,
         }
@@ -105,6 +118,7 @@ impl Trainer {
             self.data = Some(loaded.map_err(CohortError::Data)?);
         }
         let data = self.data.as_ref().expect("loaded above");
+        check_examples(&shared, data)?;
         let context = Context {
             held: &self.held,
             checkpoints: &self.options.checkpoints,
@@ -112,6 +126,21 @@ impl Trainer {
         };
         train(jobs, &shared, data, context, link).map_err(CohortError::Link)
     }
+}
+
+/// A folder may hold a part of a data set; what was asked for must be there all the same.
+fn check_examples(shared: &Shared, data: &DeviceData) -> Result<(), CohortError> {
+    for (param, asked, split) in [
+        (Param::TrainExamples, shared.train_examples, &data.train),
+        (Param::ValExamples, shared.val_examples, &data.val),
+    ] {
+        let present = split.count();
+        if let Some(asked) = asked.filter(|&asked| asked as i64 > present) {
+            let data = data.name.name();
+            return Err(CohortError::TooFewExamples { param, asked, data, present });
+        }
+    }
+    Ok(())
 }
 
 /// Why a trainer ends by itself.

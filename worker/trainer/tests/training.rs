@@ -71,9 +71,18 @@ fn trainer(checkpoints: &Path) -> Trainer {
 
 /// Trials named a, b, …; every one has these parameters and its own.
 fn cohort(common: &str, own: &[(&str, u64)], epochs_stored: u32) -> wire::TrainCohort {
+    cohort_of("mlp", common, own, epochs_stored)
+}
+
+fn cohort_of(
+    model: &str,
+    common: &str,
+    own: &[(&str, u64)],
+    epochs_stored: u32,
+) -> wire::TrainCohort {
     let trial = |(index, (own, seed)): (usize, &(&str, u64))| wire::LeasedTrial {
         attempt: Some(wire::AttemptId { trial: name(index), attempt: 1 }),
-        model: "mlp".into(),
+        model: model.into(),
         data: "strokes".into(),
         params: format!("{{{common},{own}}}"),
         seed: *seed,
@@ -101,11 +110,9 @@ fn timeless(report: wire::EpochReport) -> wire::EpochReport {
 const SMALL: &str =
     r#""width":32,"batch_size":50,"lr":0.003,"train_examples":1000,"patience":null"#;
 
-#[test]
-fn a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit() {
+/// Trains whole, and handed back after four of six epochs: the same to the last bit.
+fn assert_resumes(lease: &dyn Fn(u32) -> wire::TrainCohort) {
     let folder = tempfile::tempdir().expect("a folder");
-    let own = r#""depth":4,"activation":"grelu","tau":2.5,"dropout":"gradual","p":0.3,"epochs":6"#;
-    let lease = |stored| cohort(SMALL, &[(own, 7)], stored);
     let whole = run(lease(0), folder.path());
     let mut first = Recorder { hand_back_after: Some(4), ..Recorder::default() };
     trainer(folder.path()).run(lease(0), &mut first).expect("handed back");
@@ -126,27 +133,44 @@ fn a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit() {
 }
 
 #[test]
-fn a_checkpoint_beyond_the_stored_history_is_not_resumed_from() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let own = r#""depth":2,"epochs":4"#;
-    let mut first = Recorder { hand_back_after: Some(3), ..Recorder::default() };
-    trainer(folder.path()).run(cohort(SMALL, &[(own, 7)], 0), &mut first).expect("handed back");
-    let second = run(cohort(SMALL, &[(own, 7)], 2), folder.path());
-    assert_eq!(second.epochs(&name(0))[0].epoch, 1);
+fn a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit() {
+    let own = r#""depth":4,"activation":"grelu","tau":2.5,"dropout":"gradual","p":0.3,"epochs":6"#;
+    assert_resumes(&|stored| cohort(SMALL, &[(own, 7)], stored));
+}
+
+/// Batch norm's running statistics are state that no gradient moves.
+#[test]
+fn a_resumed_cnn_keeps_its_running_statistics() {
+    let own = r#""norm":"gradual_batch","conv":"conv_to_nin","activation":"rrelu","tau":3"#;
+    assert_resumes(&|stored| cohort_of("cnn", TINY_CNN, &[(own, 7)], stored));
+}
+
+const TINY_CNN: &str = r#""width":3,"batch_size":50,"lr":0.003,"train_examples":200,
+    "val_examples":100,"patience":null,"augment_flip":false,"epochs":6"#;
+
+#[test]
+fn a_cohort_of_cnns_equals_its_solo_trials() {
+    let own = [
+        (r#""conv":"identity_to_conv","tau":2,"pooling":"gradual""#, 1),
+        (r#""pooling":"average","activation":"grelu","tau":4,"dropout":"none""#, 2),
+        (r#""pooling":"mean","activation":"very_leaky_relu","p":0.1"#, 3),
+    ];
+    assert_solo("cnn", TINY_CNN, &own);
 }
 
 #[test]
-fn a_cohort_equals_its_solo_trials() {
+fn a_cohort_of_recurrent_nets_equals_its_solo_trials() {
+    let own = [(r#""activation":"grelu","tau":2"#, 1), (r#""activation":"leaky_relu""#, 2)];
+    let base = r#""width":16,"depth":1,"batch_size":50,"train_examples":300,"val_examples":100,
+        "patience":null,"epochs":3,"clip_norm":1.0"#;
+    assert_solo("rnn", base, &own);
+}
+
+fn assert_solo(model: &str, base: &str, own: &[(&str, u64)]) {
     let folder = tempfile::tempdir().expect("a folder");
-    let own = [
-        (r#""depth":6,"activation":"grelu","tau":2,"epochs":3,"clip_norm":1.0"#, 1),
-        (r#""depth":3,"activation":"relu","dropout":"static","p":0.2,"epochs":2"#, 2),
-        (r#""depth":1,"activation":"leaky_relu","init":"he","epochs":3,"lr":0.001"#, 3),
-    ];
-    let base = r#""width":32,"batch_size":50,"train_examples":1000,"patience":null"#;
-    let together = run(cohort(base, &own, 0), folder.path());
+    let together = run(cohort_of(model, base, own, 0), folder.path());
     for (index, own) in own.iter().enumerate() {
-        let solo = run(cohort(base, &[*own], 0), folder.path());
+        let solo = run(cohort_of(model, base, &[*own], 0), folder.path());
         let (expected, found) = (solo.epochs(&name(0)), together.epochs(&name(index)));
         assert_eq!(expected.len(), found.len(), "trial {index} leaves when it is done");
         for (expected, found) in expected.iter().zip(&found) {
@@ -159,6 +183,39 @@ fn a_cohort_equals_its_solo_trials() {
         let gap = expected.test_error.expect("tested") - found.test_error.expect("tested");
         assert!(gap.abs() < 2e-3, "trial {index}: {gap}");
     }
+}
+
+#[test]
+fn a_probe_raises_its_rate_over_all_epochs_and_any_may_be_the_best() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":2,"dropout":"probe","p":0.95,"epochs":4"#;
+    let base = r#""width":32,"batch_size":50,"lr":0.003,"train_examples":1000"#;
+    let probe = run(cohort(base, &[(own, 1)], 0), folder.path());
+    let gates = probe.epochs(&name(0)).iter().map(|report| report.gate).collect::<Vec<_>>();
+    assert_eq!(gates, [0.25, 0.5, 0.75, 1.0]);
+    let outcome = probe.outcome(&name(0)).expect("an outcome");
+    assert_eq!((outcome.kind(), outcome.epochs), (OutcomeKind::Completed, 4));
+}
+
+#[test]
+fn a_checkpoint_beyond_the_stored_history_is_not_resumed_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":2,"epochs":4"#;
+    let mut first = Recorder { hand_back_after: Some(3), ..Recorder::default() };
+    trainer(folder.path()).run(cohort(SMALL, &[(own, 7)], 0), &mut first).expect("handed back");
+    let second = run(cohort(SMALL, &[(own, 7)], 2), folder.path());
+    assert_eq!(second.epochs(&name(0))[0].epoch, 1);
+}
+
+#[test]
+fn a_cohort_equals_its_solo_trials() {
+    let own = [
+        (r#""depth":6,"activation":"grelu","tau":2,"epochs":3,"clip_norm":1.0"#, 1),
+        (r#""depth":3,"activation":"relu","dropout":"static","p":0.2,"epochs":2"#, 2),
+        (r#""depth":1,"activation":"leaky_relu","init":"he","epochs":3,"lr":0.001"#, 3),
+    ];
+    let base = r#""width":32,"batch_size":50,"train_examples":1000,"patience":null"#;
+    assert_solo("mlp", base, &own);
 }
 
 #[test]
@@ -341,6 +398,11 @@ fn a_description_that_cannot_be_trained_says_why() {
     assert!(message.contains("its width differs"), "{message}");
     let message = refused(cohort(r#""depht":2"#, &[(r#""epochs":5"#, 1)], 0));
     assert!(message.contains("depht"), "{message}");
+    let (prelu, relu) = (r#""activation":"prelu""#, r#""activation":"relu""#);
+    let message = refused(cohort(base, &[(prelu, 1), (relu, 2)], 0));
+    assert!(message.contains("its activation differs"), "{message}");
+    let message = refused(cohort_of("cnn", base, &[(r#""augment_flip":true"#, 1)], 0));
+    assert!(message.contains("a mirrored digit is not that digit"), "{message}");
     let message = refused(wire::TrainCohort::default());
     assert!(message.contains("no trials"), "{message}");
 }

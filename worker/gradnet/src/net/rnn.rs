@@ -1,8 +1,8 @@
 //! A recurrent network that reads an image row by row, the paper's future work: a recurrence that
 //! goes from linear to its nonlinearity as the activation's gate opens.
 //!
-//! `h_t = act(W·x_t + U·h_{t-1} + b)` with h_0 = 0, `depth` such layers one above the other, dropout
-//! after each on the way up; the logits are a linear map of the top layer's last state. With
+//! `h_t = act(W·x_t + U·h_{t-1} + b)` with h_0 = 0, `depth` such layers one above the other,
+//! dropout after each on the way up; the logits are a linear map of the top layer's last state. With
 //! `activation: grelu` the recurrence begins linear, and orthogonal U keeps its signal over any
 //! number of steps; `activation: relu` is the plain comparison.
 //!
