@@ -21,8 +21,13 @@ pub enum ConfigError {
     #[error("unknown model `{}`; accepted: {}", printable(.0), models())]
     Model(String),
     /// Not a data set, or one that is not built or does not fit the model.
-    #[error("unknown data `{}`; accepted: {}", printable(.0), data_sets())]
-    Data(String),
+    #[error("unknown data `{}`; accepted: {}", printable(.name), data_sets(*.model))]
+    Data {
+        /// The name.
+        name: String,
+        /// The model that would read it.
+        model: Model,
+    },
     /// Not a JSON object of scalars.
     #[error("parameters are not a JSON object of scalars, each key once")]
     Json(#[source] serde_json::Error),
@@ -46,8 +51,9 @@ fn models() -> String {
     Model::AVAILABLE.map(Model::name).join(", ")
 }
 
-fn data_sets() -> String {
-    Data::AVAILABLE.map(Data::name).join(", ")
+fn data_sets(model: Model) -> String {
+    let names = params::data_of(model).iter().map(|data| data.name());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 impl Config {
@@ -78,7 +84,7 @@ impl Config {
         let known = Data::AVAILABLE.into_iter().find(|known| known.name() == data);
         let data = known
             .filter(|data| params::data_of(model).contains(data))
-            .ok_or_else(|| ConfigError::Data(data.into()))?;
+            .ok_or_else(|| ConfigError::Data { name: data.into(), model })?;
         let object: Object = serde_json::from_str(params_json).map_err(ConfigError::Json)?;
         let mut point: BTreeMap<Param, Value> = BTreeMap::new();
         for param in params::of_model(model) {

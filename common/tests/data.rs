@@ -2,10 +2,12 @@
 //! `strokes` on every machine the same.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod support;
+
 use std::error::Error;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::config::Data;
 use common::data::mnist::{Expected, PUBLISHED, Part};
@@ -140,8 +142,8 @@ fn an_absent_file_says_where_it_is_expected() {
     assert_eq!(
         failure(&directory, &expected()),
         "data set `mnist`: no `t10k-images-idx3-ubyte` or `t10k-images-idx3-ubyte.gz` in \
-         DIR/mnist; put its files there, or name the directory that holds `mnist/` with --data \
-         or GRADSWEEP_DATA"
+         DIR/mnist; `coordinator data fetch mnist` downloads it; for files that you have, put \
+         them there, or name the directory that holds `mnist/` with --data or GRADSWEEP_DATA"
     );
 }
 
@@ -312,19 +314,6 @@ fn an_unreadable_file_gives_the_reason() {
     assert!(text.starts_with(start) && text.len() > start.len(), "{text}");
 }
 
-#[test]
-fn a_data_set_that_is_not_built_names_those_that_are() {
-    for data in [Data::Cifar10, Data::ClutteredMnist] {
-        let expected = format!(
-            "data set `{}` is not available in this version; available: mnist, strokes",
-            data.name()
-        );
-        assert_eq!(data::load(data, None).unwrap_err().to_string(), expected);
-        assert_eq!(data::digest(data, None).unwrap_err().to_string(), expected);
-        assert_eq!(data::check(data, None).unwrap_err().to_string(), expected);
-    }
-}
-
 proptest! {
     /// Whatever happens to a file, its content is the same or there is an error.
     #[test]
@@ -373,19 +362,9 @@ fn strokes_is_balanced_and_known_beforehand() {
     assert!(text.starts_with("strokes: 1x28x28\n  train: 10000 examples; per class 1000 "));
 }
 
-/// Real MNIST, if it lies in `GRADSWEEP_DATA` or beside the repository.
-fn real() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let directory = std::env::var_os(data::DIRECTORY_VARIABLE).map_or(beside, PathBuf::from);
-    directory.join("mnist").is_dir().then_some(directory)
-}
-
 #[test]
 fn real_mnist_has_its_published_checksums_and_pinned_splits() {
-    let Some(directory) = real() else {
-        eprintln!("skipped: no mnist/ in GRADSWEEP_DATA or ../shared/data");
-        return;
-    };
+    let Some(directory) = support::real("mnist") else { return };
     let files = mnist::read(&directory, &PUBLISHED).unwrap();
     let set = files.split();
     assert_eq!(set.digest, "9c2782a4ace77336e9cb6e94c646a791ac2c14626e0d64647dc3757017eac84a");

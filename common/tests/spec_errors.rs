@@ -77,7 +77,7 @@ fn unknown_top_level_key() {
 fn missing_keys() {
     let shown = errors("seeds: 5\n");
     has(&shown, &["`name` is missing", "`model` is missing", "`data` is missing", "3 errors"]);
-    has(&shown, &["accepted: mnist, strokes"]);
+    has(&shown, &["accepted: mnist, cifar10, cluttered-mnist, strokes"]);
     has(&errors(""), &["the file is empty", "a.yaml:1:1"]);
     has(&errors("- a\n"), &["a sweep file cannot be a list"]);
 }

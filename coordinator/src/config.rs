@@ -1,10 +1,12 @@
 //! What the command line comes to, checked before anything is locked, bound or started.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use common::config::Data;
 use common::data;
 use common::spec::{self, Sweep};
 use common::telemetry::chain;
@@ -47,7 +49,8 @@ impl Config {
         }
         let local = serve.local.and_then(|slots| local_worker(global, serve, slots, &mut mistakes));
         if local.is_some() {
-            check_data(&sweeps, serve.data.as_deref(), &mut mistakes);
+            let sets = sweeps.iter().map(|sweep| sweep.data).collect();
+            check_data(sets, serve.data.as_deref(), &mut mistakes);
         }
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
@@ -152,10 +155,7 @@ fn local_worker(
 }
 
 /// The local worker would only wait for data that is not there.
-fn check_data(sweeps: &[Sweep], directory: Option<&Path>, mistakes: &mut Vec<String>) {
-    let mut sets: Vec<_> = sweeps.iter().map(|sweep| sweep.data).collect();
-    sets.sort_unstable();
-    sets.dedup();
+fn check_data(sets: BTreeSet<Data>, directory: Option<&Path>, mistakes: &mut Vec<String>) {
     for set in sets {
         if let Err(error) = data::digest(set, directory) {
             mistakes.push(format!("error: {}", chain(&error)));
@@ -204,6 +204,34 @@ mod tests {
         let text = mistakes(&["--local"]);
         assert!(text.contains("no worker program at"), "{text}");
         assert!(text.contains("no trainer program at"), "{text}");
+    }
+
+    /// Each data set that some sweep needs, by the first file that is missing or wrong.
+    #[test]
+    fn data_that_is_missing_or_broken_is_a_mistake() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |sets: &[Data]| {
+            let mut mistakes = Vec::new();
+            check_data(sets.iter().copied().collect(), Some(folder.path()), &mut mistakes);
+            mistakes.join("\n")
+        };
+        assert_eq!(check(&[Data::Strokes]), "");
+        let text = check(&[Data::Mnist, Data::Cifar10]);
+        for name in ["mnist", "cifar10"] {
+            let command = format!("`coordinator data fetch {name}` downloads it");
+            assert!(text.contains(&command), "{command} in {text}");
+        }
+        let cifar = folder.path().join("cifar-10");
+        fs::create_dir(&cifar).expect("writable");
+        fs::write(cifar.join("data_batch_1.bin"), [1; 3072]).expect("writable");
+        fs::write(cifar.join("test_batch.bin"), [1; 3073]).expect("writable");
+        let file = cifar.join("data_batch_1.bin");
+        let expected = format!(
+            "error: {} has 3072 bytes of content, not a multiple of 3073 (a label and an image)",
+            file.display()
+        );
+        assert_eq!(check(&[Data::Cifar10]), expected);
+        assert!(check(&[Data::ClutteredMnist]).contains("data set `mnist`: no `train-images"));
     }
 
     #[test]

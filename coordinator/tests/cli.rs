@@ -256,9 +256,42 @@ fn data_check_names_what_is_wrong() {
     let text = check(&["mnist"], 1);
     assert!(text.contains("train-images-idx3-ubyte"), "{text}");
     let text = check(&["mnits"], 2);
-    assert_eq!(text, "error: unknown data set `mnits`; accepted: `mnist`, `strokes`\n");
-    let text = check(&["cifar10"], 2);
-    assert!(text.contains("`cifar10` is not available in this version"), "{text}");
+    assert_eq!(
+        text,
+        "error: unknown data set `mnits`; accepted: `mnist`, `cifar10`, `cluttered-mnist`, `strokes`\n"
+    );
+    let text = check(&["cifar10"], 1);
+    assert!(text.contains("`coordinator data fetch cifar10` downloads it"), "{text}");
+    fs::create_dir_all(folder.path().join("data/cifar-10")).unwrap();
+    for name in ["data_batch_1.bin", "test_batch.bin"] {
+        fs::write(folder.path().join("data/cifar-10").join(name), "no records").unwrap();
+    }
+    let text = check(&["cifar10"], 1);
+    let expected = "error: ./data/cifar-10/data_batch_1.bin has 10 bytes of content, not a multiple \
+                    of 3073 (a label and an image)\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn data_check_says_where_a_data_set_is_a_subset() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data/cifar-10")).unwrap();
+    for (name, records) in [("data_batch_1.bin", 10), ("test_batch.bin", 3)] {
+        let records = vec![1; records * 3073];
+        fs::write(folder.path().join("data/cifar-10").join(name), records).unwrap();
+    }
+    let text = printed(run_in(folder.path(), &["data", "check", "cifar10"]));
+    for expected in [
+        "cifar10: 3x32x32\n",
+        "data_batch_1.bin: 30730 bytes, MD5 ",
+        ", not checked: a part of the file\n",
+        "  train: 8 examples; per class 0 8 0",
+        "  val: 2 examples;",
+        "  test: 3 examples;",
+        "  a subset: the full set has 40000, 10000 and 10000 examples;",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
 }
 
 #[test]
@@ -510,8 +543,18 @@ fn a_reader_that_leaves_early_is_no_failure() {
 #[test]
 fn every_command_has_help() {
     let folder = tempfile::tempdir().unwrap();
-    let commands =
-        ["plan", "list", "status", "workers", "table", "trial", "logs", "data", "data check"];
+    let commands = [
+        "plan",
+        "list",
+        "status",
+        "workers",
+        "table",
+        "trial",
+        "logs",
+        "data",
+        "data check",
+        "data fetch",
+    ];
     for command in commands {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let text = printed(run_in(folder.path(), &arguments));

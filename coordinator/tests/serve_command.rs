@@ -112,6 +112,32 @@ fn mistakes_are_told_together_before_anything_is_touched() {
 }
 
 #[test]
+fn local_data_that_is_missing_or_broken_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, sweep) = (folder.path().join("state"), folder.path().join("tiny.yaml"));
+    fs::write(&sweep, SWEEP.replace("strokes", "mnist")).unwrap();
+    let data = folder.path().join("data");
+    let serve = || {
+        let mut command = coordinator(&state);
+        command.args(["--listen", "127.0.0.1:0", "--local", "--exit-when-done", "--sweep"]);
+        let (status, text) = ended(command.arg(&sweep).arg("--data").arg(&data));
+        assert_eq!(status, Some(2), "{text}");
+        assert!(!state.exists(), "no state directory is made");
+        text
+    };
+    let text = serve();
+    assert!(text.contains("no `train-images-idx3-ubyte` or"), "{text}");
+    assert!(text.contains("`coordinator data fetch mnist` downloads it"), "{text}");
+    fs::create_dir_all(data.join("mnist")).unwrap();
+    let file = data.join("mnist/train-images-idx3-ubyte");
+    fs::write(&file, [0, 0, 8, 3, 0, 0, 234, 96, 0, 0, 0, 28, 0, 0, 0, 28, 1]).unwrap();
+    let expected =
+        format!("error: {} is truncated: 17 bytes of content, expected 47040016", file.display());
+    let text = serve();
+    assert!(text.contains(&expected), "{expected} in {text}");
+}
+
+#[test]
 fn a_port_in_use_names_the_flag() {
     let folder = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,27 +1,20 @@
 //! What can be wrong with a data set, in words for the person who has to mend it.
 
+use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::Data;
 
 /// A data set that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// The data set is known but not built.
-    #[error(
-        "data set `{}` is not available in this version; available: {}",
-        .data.name(), available()
-    )]
-    NotBuilt {
-        /// Which one.
-        data: Data,
-    },
     /// A file is not where it is expected.
     #[error(
-        "data set `{}`: no `{file}` or `{file}.gz` in {}; put its files there, or name the \
-         directory that holds `{}/` with --data or GRADSWEEP_DATA",
-        .data.name(), .folder.display(), .data.name()
+        "data set `{}`: no {} in {}; `coordinator data fetch {}` downloads it; for files that \
+         you have, put them there, or name the directory that holds `{}/` with --data or \
+         GRADSWEEP_DATA",
+        .data.name(), forms(.data, .file), .folder.display(), .data.name(), folder_name(.folder)
     )]
     Absent {
         /// Which data set.
@@ -46,14 +39,54 @@ pub enum DataError {
         #[source]
         source: io::Error,
     },
-    /// The compressed stream is damaged or cut off.
-    #[error("{} is not a whole gzip file", .path.display())]
-    Gzip {
+    /// The compressed stream is damaged or cut off, or asks for more memory than it needs.
+    #[error("{} is not a whole {kind} file", .path.display())]
+    Damaged {
         /// The file.
         path: PathBuf,
+        /// `gzip` or `xz`.
+        kind: &'static str,
         /// What the decoder met.
         #[source]
         source: io::Error,
+    },
+    /// The same file is there twice, and one may be stale.
+    #[error("{} and {} are the same file of the data set; remove one", .first.display(),
+        .second.display())]
+    Twice {
+        /// A file.
+        first: PathBuf,
+        /// The same in another form or place.
+        second: PathBuf,
+    },
+    /// The file holds nothing.
+    #[error("{} is empty", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no whole number of records.
+    #[error(
+        "{} has {found} bytes of content, not a multiple of {record} (a label and an image)",
+        .path.display()
+    )]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of uncompressed content.
+        found: u64,
+        /// Bytes of a record.
+        record: u64,
+    },
+    /// Too few images to split.
+    #[error("{} has {found} training images, expected at least {expected}", .folder.display())]
+    TooFew {
+        /// The directory of the files.
+        folder: PathBuf,
+        /// Images of all its training files.
+        found: usize,
+        /// What a split needs.
+        expected: usize,
     },
     /// The file is shorter than its header says, or than a header.
     #[error("{} is truncated: {found} bytes of content, expected {expected}", .path.display())]
@@ -150,6 +183,14 @@ pub enum DataError {
     },
 }
 
-fn available() -> String {
-    Data::AVAILABLE.map(Data::name).join(", ")
+/// The names that a file may have: `a` or `a.gz`.
+fn forms(data: &Data, file: &str) -> String {
+    match data {
+        Data::Cifar10 => format!("`{file}`, `{file}.gz` or `{file}.xz`"),
+        Data::Mnist | Data::ClutteredMnist | Data::Strokes => format!("`{file}` or `{file}.gz`"),
+    }
+}
+
+fn folder_name(folder: &Path) -> Cow<'_, str> {
+    folder.file_name().unwrap_or_default().to_string_lossy()
 }

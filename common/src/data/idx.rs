@@ -1,17 +1,9 @@
-//! IDX files, plain or gzip, read with known expectations: no byte of a file decides how much
-//! memory is taken, so a damaged or hostile header costs nothing.
+//! IDX files, read with known expectations: a header is compared, never followed.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
-
-use flate2::read::MultiGzDecoder;
+use std::path::Path;
 
 use super::DataError;
-use crate::config::Data;
-
-/// Bytes of one read from the file.
-const BUFFER_BYTES: usize = 256 * 1024;
+use super::file::{self, Located};
 
 /// What an IDX file holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +43,7 @@ impl Content {
     }
 
     /// Bytes of a whole file of `count` items.
-    fn file_bytes(self, count: u32) -> u64 {
+    pub fn file_bytes(self, count: u32) -> u64 {
         let item_bytes = match self {
             Content::Images { size } => u64::from(size[0]) * u64::from(size[1]),
             Content::Labels { .. } => 1,
@@ -60,31 +52,10 @@ impl Content {
     }
 }
 
-/// A file of a data set that is present, plain or compressed.
-#[derive(Debug)]
-pub(super) struct Located {
-    pub path: PathBuf,
-    compressed: bool,
-}
-
-/// Finds `file` or `file.gz` in the folder; the plain one where both are there.
-pub(super) fn locate(data: Data, folder: &Path, file: &'static str) -> Result<Located, DataError> {
-    for compressed in [false, true] {
-        let path = folder.join(if compressed { format!("{file}.gz") } else { file.to_owned() });
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => return Ok(Located { path, compressed }),
-            Ok(_) => return Err(DataError::NotAFile { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(DataError::Unreadable { path, source }),
-        }
-    }
-    Err(DataError::Absent { data, file, folder: folder.to_owned() })
-}
-
 /// The whole uncompressed content, checked to be an IDX file of `count` items.
 pub(super) fn read(located: &Located, content: Content, count: u32) -> Result<Vec<u8>, DataError> {
     let bytes_max = content.file_bytes(count) + 1;
-    let bytes = uncompressed(located, bytes_max)?;
+    let bytes = file::content(located, bytes_max)?;
     verify(&located.path, &bytes, content, count)?;
     Ok(bytes)
 }
@@ -92,32 +63,6 @@ pub(super) fn read(located: &Located, content: Content, count: u32) -> Result<Ve
 /// The items of a verified file: what follows its header.
 pub(super) fn items(bytes: &[u8], content: Content) -> &[u8] {
     &bytes[content.header_bytes()..]
-}
-
-/// At most `bytes_max` bytes of the uncompressed content.
-fn uncompressed(located: &Located, bytes_max: u64) -> Result<Vec<u8>, DataError> {
-    let path = || located.path.clone();
-    let unreadable = |source| DataError::Unreadable { path: path(), source };
-    let file = File::open(&located.path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    let reader = BufReader::with_capacity(BUFFER_BYTES, file);
-    if !located.compressed {
-        reader.take(bytes_max).read_to_end(&mut bytes).map_err(unreadable)?;
-        return Ok(bytes);
-    }
-    let result = MultiGzDecoder::new(reader).take(bytes_max).read_to_end(&mut bytes);
-    match result {
-        Ok(_) => Ok(bytes),
-        Err(source) if is_damage(source.kind()) => Err(DataError::Gzip { path: path(), source }),
-        Err(source) => Err(unreadable(source)),
-    }
-}
-
-/// The kinds of error that the decoder itself reports; others come from the file.
-fn is_damage(kind: io::ErrorKind) -> bool {
-    let kinds =
-        [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput, io::ErrorKind::UnexpectedEof];
-    kinds.contains(&kind)
 }
 
 /// Checks from the outside in, so that the first error is the one that explains the others.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
+use super::file::{self, Form, Located};
 use super::idx::{self, Content};
-use super::{DataError, DataSet, FileReport, Split};
+use super::{DataError, DataSet, FileReport, Split, hexadecimal};
 use crate::config::Data;
 use crate::philox::{Philox, Purpose};
 
@@ -67,33 +68,88 @@ struct Checked {
     md5: &'static str,
 }
 
-/// Reads and checks the four files in `directory/mnist/`.
-pub fn read(directory: &Path, expected: &Expected) -> Result<Files, DataError> {
-    let folder = directory.join(Data::Mnist.name());
-    let Expected { train, test } = expected;
-    Ok(Files([
-        checked(&folder, "train-images-idx3-ubyte", IMAGES, train.count, train.images_md5)?,
-        checked(&folder, "train-labels-idx1-ubyte", LABELS, train.count, train.labels_md5)?,
-        checked(&folder, "t10k-images-idx3-ubyte", IMAGES, test.count, test.images_md5)?,
-        checked(&folder, "t10k-labels-idx1-ubyte", LABELS, test.count, test.labels_md5)?,
-    ]))
-}
-
-fn checked(
-    folder: &Path,
-    file: &'static str,
+/// One of the four files and what it must be.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpectedFile {
+    /// Its name, uncompressed.
+    pub name: &'static str,
     content: Content,
     count: u32,
     md5: &'static str,
-) -> Result<Checked, DataError> {
-    let located = idx::locate(Data::Mnist, folder, file)?;
-    let bytes = idx::read(&located, content, count)?;
-    let path = located.path;
-    let found: String = Md5::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    if found != md5 {
-        return Err(DataError::Checksum { path, found, expected: md5 });
+}
+
+impl Expected {
+    /// Train images, train labels, test images, test labels.
+    pub fn files(&self) -> [ExpectedFile; 4] {
+        let Expected { train, test } = *self;
+        let file = |name, content, count, md5| ExpectedFile { name, content, count, md5 };
+        [
+            file("train-images-idx3-ubyte", IMAGES, train.count, train.images_md5),
+            file("train-labels-idx1-ubyte", LABELS, train.count, train.labels_md5),
+            file("t10k-images-idx3-ubyte", IMAGES, test.count, test.images_md5),
+            file("t10k-labels-idx1-ubyte", LABELS, test.count, test.labels_md5),
+        ]
     }
-    Ok(Checked { path, bytes, content, md5 })
+}
+
+impl ExpectedFile {
+    /// Bytes of the uncompressed file.
+    pub fn bytes(&self) -> u64 {
+        self.content.file_bytes(self.count)
+    }
+
+    /// Where the file is in `folder`: plain, or `.gz` where no plain one is.
+    pub fn find(&self, folder: &Path) -> Result<Option<PathBuf>, DataError> {
+        Ok(self.locate(folder)?.map(|located| located.path))
+    }
+
+    /// Whether a gzip file at `path`, whatever its name, has the published content.
+    pub fn check_gzip(&self, path: &Path) -> Result<(), DataError> {
+        self.checked(Located { path: path.to_owned(), form: Form::Gzip }).map(drop)
+    }
+
+    /// Whether the file at `path`, which `find` gave, has the published content.
+    pub fn check(&self, path: &Path) -> Result<(), DataError> {
+        self.checked(Located { path: path.to_owned(), form: Form::of(path) }).map(drop)
+    }
+
+    fn locate(&self, folder: &Path) -> Result<Option<Located>, DataError> {
+        Ok(file::locate(folder, self.name, &[Form::Plain, Form::Gzip])?.into_iter().next())
+    }
+
+    fn read(&self, folder: &Path) -> Result<Checked, DataError> {
+        let absent =
+            || DataError::Absent { data: Data::Mnist, file: self.name, folder: folder.to_owned() };
+        self.checked(self.locate(folder)?.ok_or_else(absent)?)
+    }
+
+    fn checked(&self, located: Located) -> Result<Checked, DataError> {
+        let ExpectedFile { content, count, md5, .. } = *self;
+        let bytes = idx::read(&located, content, count)?;
+        let path = located.path;
+        let found = hexadecimal(&Md5::digest(&bytes));
+        if found != md5 {
+            return Err(DataError::Checksum { path, found, expected: md5 });
+        }
+        Ok(Checked { path, bytes, content, md5 })
+    }
+}
+
+/// Reads and checks the four files in `directory/mnist/`.
+pub fn read(directory: &Path, expected: &Expected) -> Result<Files, DataError> {
+    let folder = folder(directory);
+    let [train_images, train_labels, images, labels] = expected.files();
+    Ok(Files([
+        train_images.read(&folder)?,
+        train_labels.read(&folder)?,
+        images.read(&folder)?,
+        labels.read(&folder)?,
+    ]))
+}
+
+/// Where the files lie in a data directory.
+pub fn folder(directory: &Path) -> PathBuf {
+    directory.join("mnist")
 }
 
 impl std::fmt::Debug for Files {
@@ -118,6 +174,7 @@ impl Files {
             path: file.path.clone(),
             bytes: file.bytes.len() as u64,
             md5: file.md5.to_owned(),
+            is_published: true,
         };
         self.0.iter().map(report).collect()
     }

@@ -4,7 +4,10 @@
 //! machine and in its digest. Splits are fixed and already permuted: validation chooses, test is
 //! read once. This module reads files and makes images; it downloads nothing.
 
+pub mod cifar10;
+pub mod cluttered;
 mod error;
+mod file;
 mod glyphs;
 mod idx;
 pub mod mnist;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub use error::DataError;
 pub use report::{FileReport, Report, SplitReport};
 
-use crate::config::Data;
+use crate::config::{Data, Examples};
 
 /// The environment variable that names the data directory.
 pub const DIRECTORY_VARIABLE: &str = "GRADSWEEP_DATA";
@@ -56,14 +59,24 @@ pub struct DataSet {
     pub digest: String,
 }
 
+impl DataSet {
+    /// Every published example is there: a CIFAR-10 may be a subset.
+    pub fn is_complete(&self) -> bool {
+        let Examples { train, validation, test, .. } = self.name.examples();
+        let counts = [&self.train, &self.val, &self.test].map(|split| split.labels.len());
+        counts == [train, validation, test]
+    }
+}
+
 /// Loads a data set from `directory(dir)`, or makes it.
 ///
-/// Fails where the data set is not built, or its files are absent or not the published ones.
+/// Fails where its files are absent or not the published ones.
 pub fn load(data: Data, dir: Option<&Path>) -> Result<DataSet, DataError> {
     match data {
         Data::Mnist => Ok(mnist::read(&directory(dir), &mnist::PUBLISHED)?.split()),
+        Data::Cifar10 => Ok(cifar10::read(&directory(dir), &cifar10::PUBLISHED)?.split()),
+        Data::ClutteredMnist => Ok(cluttered::generate(&load(Data::Mnist, dir)?)),
         Data::Strokes => strokes::generate(),
-        Data::Cifar10 | Data::ClutteredMnist => Err(DataError::NotBuilt { data }),
     }
 }
 
@@ -72,21 +85,26 @@ pub fn load(data: Data, dir: Option<&Path>) -> Result<DataSet, DataError> {
 pub fn digest(data: Data, dir: Option<&Path>) -> Result<String, DataError> {
     match data {
         Data::Mnist => Ok(mnist::read(&directory(dir), &mnist::PUBLISHED)?.digest()),
+        Data::Cifar10 => Ok(cifar10::read(&directory(dir), &cifar10::PUBLISHED)?.digest()),
+        Data::ClutteredMnist => Ok(cluttered::digest(&digest(Data::Mnist, dir)?)),
         Data::Strokes => Ok(strokes::DIGEST.to_owned()),
-        Data::Cifar10 | Data::ClutteredMnist => Err(DataError::NotBuilt { data }),
     }
 }
 
 /// Loads a data set and reports what it holds.
 pub fn check(data: Data, dir: Option<&Path>) -> Result<Report, DataError> {
     match data {
-        Data::Mnist => {
+        Data::Mnist | Data::ClutteredMnist => {
             let files = mnist::read(&directory(dir), &mnist::PUBLISHED)?;
-            let reports = files.reports();
-            Ok(Report::new(&files.split(), reports))
+            let mnist = files.split();
+            let cluttered = (data == Data::ClutteredMnist).then(|| cluttered::generate(&mnist));
+            Ok(Report::new(cluttered.as_ref().unwrap_or(&mnist), files.reports()))
+        }
+        Data::Cifar10 => {
+            let files = cifar10::read(&directory(dir), &cifar10::PUBLISHED)?;
+            Ok(Report::new(&files.split(), files.reports()))
         }
         Data::Strokes => Ok(Report::new(&strokes::generate()?, Vec::new())),
-        Data::Cifar10 | Data::ClutteredMnist => Err(DataError::NotBuilt { data }),
     }
 }
 
@@ -104,6 +122,11 @@ fn resolved(flag: Option<&Path>, variable: Option<OsString>) -> PathBuf {
         Some(value) if !value.is_empty() => PathBuf::from(value),
         Some(_) | None => PathBuf::from("./data"),
     }
+}
+
+/// A digest as it is printed and compared.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

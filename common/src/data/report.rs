@@ -4,17 +4,19 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{DataSet, Split};
-use crate::config::Data;
+use crate::config::{Data, Examples};
 
 /// A file that a data set was read from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileReport {
-    /// Where it is; may end in `.gz`.
+    /// Where it is; may end in `.gz` or `.xz`.
     pub path: PathBuf,
     /// Bytes of uncompressed content.
     pub bytes: u64,
-    /// MD5 of the uncompressed content, which is the published one.
+    /// MD5 of the uncompressed content.
     pub md5: String,
+    /// That is the published MD5; else none is known, since the file holds a part only.
+    pub is_published: bool,
 }
 
 /// One split's counts.
@@ -35,6 +37,8 @@ pub struct Report {
     pub name: Data,
     /// Channels, height, width of an image.
     pub shape: [usize; 3],
+    /// Every published example is there; results on fewer are not comparable.
+    pub is_complete: bool,
     /// Digest of the content.
     pub digest: String,
     /// Train, val and test.
@@ -49,6 +53,7 @@ impl Report {
         Report {
             name: set.name,
             shape: set.shape,
+            is_complete: set.is_complete(),
             digest: set.digest.clone(),
             splits: splits.map(|(name, split)| split_report(name, split, set.classes)).to_vec(),
             files,
@@ -70,12 +75,21 @@ impl fmt::Display for Report {
         writeln!(f, "{}: {channels}x{height}x{width}", self.name.name())?;
         for file in &self.files {
             let path = file.path.display();
-            writeln!(f, "  {path}: {} bytes, MD5 {}", file.bytes, file.md5)?;
+            let checked = if file.is_published { "" } else { ", not checked: a part of the file" };
+            writeln!(f, "  {path}: {} bytes, MD5 {}{checked}", file.bytes, file.md5)?;
         }
         for split in &self.splits {
             let counts: Vec<String> = split.class_counts.iter().map(usize::to_string).collect();
             let counts = counts.join(" ");
             writeln!(f, "  {}: {} examples; per class {counts}", split.name, split.count)?;
+        }
+        if !self.is_complete {
+            let Examples { train, validation, test, .. } = self.name.examples();
+            writeln!(
+                f,
+                "  a subset: the full set has {train}, {validation} and {test} examples; results \
+                 are not comparable with it"
+            )?;
         }
         write!(f, "  digest {}", self.digest)
     }

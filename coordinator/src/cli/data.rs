@@ -4,7 +4,6 @@ use std::io::Write;
 
 use common::config::Data;
 use common::data;
-use common::telemetry::chain;
 
 use super::{CheckArgs, Failure, output::Output};
 
@@ -17,10 +16,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     };
     let report = data::check(data, args.data.as_deref());
     // Whatever is wrong with the files, the check has done what was asked: they are not right.
-    let report = report.map_err(|error| match error {
-        data::DataError::NotBuilt { .. } => Failure::Mistake(chain(&error)),
-        error => Failure::Failed(error.into()),
-    })?;
+    let report = report.map_err(|error| Failure::Failed(error.into()))?;
     let mut out = Output::stdout();
     writeln!(out, "{report}")?;
     out.finish()

@@ -72,7 +72,7 @@ content. Nothing is downloaded or changed.")]
 /// Arguments of `data check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// mnist or strokes
+    /// mnist, cifar10, cluttered-mnist or strokes
     pub name: String,
     /// Directory with the data sets [default: GRADSWEEP_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
