@@ -258,7 +258,8 @@ fn data_check_names_what_is_wrong() {
     let text = check(&["mnits"], 2);
     assert_eq!(
         text,
-        "error: unknown data set `mnits`; accepted: `mnist`, `cifar10`, `cluttered-mnist`, `strokes`\n"
+        "error: unknown data set `mnits`; accepted: `mnist`, `cifar10`, \
+         `cluttered-mnist`, `strokes`\n"
     );
     let text = check(&["cifar10"], 1);
     assert!(text.contains("`coordinator data fetch cifar10` downloads it"), "{text}");
@@ -267,8 +268,8 @@ fn data_check_names_what_is_wrong() {
         fs::write(folder.path().join("data/cifar-10").join(name), "no records").unwrap();
     }
     let text = check(&["cifar10"], 1);
-    let expected = "error: ./data/cifar-10/data_batch_1.bin has 10 bytes of content, not a multiple \
-                    of 3073 (a label and an image)\n";
+    let expected = "error: ./data/cifar-10/data_batch_1.bin has 10 bytes of content, not a \
+                    multiple of 3073 (a label and an image)\n";
     assert_eq!(text, expected);
 }
 
@@ -289,6 +290,35 @@ fn data_check_says_where_a_data_set_is_a_subset() {
         "  val: 2 examples;",
         "  test: 3 examples;",
         "  a subset: the full set has 40000, 10000 and 10000 examples;",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+}
+
+/// What the download itself does is tested with its library; here is what the command says of it.
+#[test]
+fn data_fetch_says_what_it_did_or_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let fetch =
+        |arguments: &[&str]| run_in(folder.path(), &[&["data", "fetch"], arguments].concat());
+    let text = printed(fetch(&["strokes"]));
+    assert_eq!(text, "strokes is drawn by the program: nothing to fetch\n");
+    let text = refused(fetch(&["mnits"]), 2);
+    assert!(text.starts_with("error: unknown data set `mnits`; accepted: `mnist`"), "{text}");
+    let text = refused(fetch(&["mnist", "--mirror", "ftp://x"]), 2);
+    let expected = "error: --mirror `ftp://x` is not an address; accepted: http://… or https://…\n";
+    assert_eq!(text, expected);
+    // Nobody listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mirrors = format!("http://{closed}/a,http://{closed}/b/");
+    let mut command = command(folder.path(), &["data", "fetch", "cifar10", "--data", "here"]);
+    command.env("GRADSWEEP_MIRRORS", &mirrors);
+    let text = refused(Command::from_std(command).assert(), 1);
+    for expected in [
+        &format!("http://{closed}/a/cifar-10-binary.tar.gz: "),
+        &format!("http://{closed}/b/cifar-10-binary.tar.gz: "),
+        "\nerror: no mirror gave `cifar-10-binary.tar.gz`\n",
+        "\nname others with --mirror or GRADSWEEP_MIRRORS, or unpack it yourself into ",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }

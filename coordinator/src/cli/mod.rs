@@ -53,7 +53,7 @@ attempts left.
 
 Reads only: the trial goes on.")]
     Logs(LogArgs),
-    /// Looks at data sets
+    /// Checks and downloads data sets
     #[command(subcommand, arg_required_else_help = true)]
     Data(DataCommand),
 }
@@ -67,6 +67,12 @@ pub enum DataCommand {
     #[command(after_help = "Checks presence, format, counts, and checksums of decompressed \
 content. Nothing is downloaded or changed.")]
     Check(CheckArgs),
+    /// Downloads what is missing of a data set
+    #[command(after_help = "The only command that downloads. Content is checked against the \
+published checksums before it gets its name; what is there already is checked and left as it is. A \
+download that was cut off goes on where it ended. cluttered-mnist is made from mnist, which is \
+fetched; strokes needs no files.")]
+    Fetch(FetchArgs),
 }
 
 /// Arguments of `data check`.
@@ -77,6 +83,18 @@ pub struct CheckArgs {
     /// Directory with the data sets [default: GRADSWEEP_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+/// Arguments of `data fetch`.
+#[derive(Args, Clone, Debug)]
+pub struct FetchArgs {
+    /// Which, and where to.
+    #[command(flatten)]
+    pub set: CheckArgs,
+    /// Address of a folder with the files, in place of the well-known ones. Can be repeated: each
+    /// is tried in turn
+    #[arg(long, value_name = "URL", env = "GRADSWEEP_MIRRORS", value_delimiter = ',')]
+    pub mirror: Vec<String>,
 }
 
 /// Whom a reading command asks.
@@ -215,6 +233,7 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Trial(args) => read::trial(&args, global).await,
         Command::Logs(args) => read::logs(&args, global).await,
         Command::Data(DataCommand::Check(args)) => data::check(&args),
+        Command::Data(DataCommand::Fetch(args)) => data::fetch(args).await,
     };
     failure::status(done)
 }
