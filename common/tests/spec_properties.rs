@@ -300,7 +300,6 @@ fn json_is_validated() {
     assert_eq!(config.get(Param::Tau), None, "tau has no effect without anything gradual");
     for (model, data, json, message) in [
         ("mpl", "mnist", "{}", "unknown model `mpl`; accepted: mlp, cnn, stn, rnn"),
-        ("cnn", "cifar10", "{}", "unknown model `cnn`; accepted: mlp, cnn, stn, rnn"),
         ("mlp", "cifar10", "{}", "unknown data `cifar10`; accepted: mnist, strokes"),
         ("mlp", "mnist", "[]", "parameters are not a JSON object of scalars, each key once"),
         (
