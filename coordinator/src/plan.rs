@@ -127,7 +127,7 @@ impl Plan {
         let counts = expansion.counts();
         let settings = scheduler::Settings::default();
         let (cpu, gpu) = match sweep.fusion {
-            Fusion::Auto => (settings.cohort_size_cpu, settings.cohort_size_gpu),
+            Fusion::Auto => (settings.cohort_size_cpu, settings.cohort_size_gpu(sweep.model)),
             Fusion::Off => (1, 1),
             Fusion::Size(size) => (size, size),
         };

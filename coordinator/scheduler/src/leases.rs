@@ -67,7 +67,7 @@ impl Scheduler {
         let sweep = self.sweep(index);
         let auto = match device {
             Device::Cpu => self.settings.cohort_size_cpu,
-            Device::Cuda(_) => self.settings.cohort_size_gpu,
+            Device::Cuda(_) => self.settings.cohort_size_gpu(sweep.header.model),
         };
         let mut size_max = sweep.cohort_size(auto) as usize;
         let candidates = sweep.queue.first_of_kind().expect("the sweep has pending trials");

@@ -1,5 +1,7 @@
 //! The scheduler's constants, in one value so that tests can choose others.
 
+use common::config::Model;
+
 /// How leases, cohorts and deaths are handled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -7,12 +9,25 @@ pub struct Settings {
     pub lease_ms: u64,
     /// Trials of a cohort on a CPU under `fusion: auto`.
     pub cohort_size_cpu: u32,
-    /// Trials of a cohort on a GPU under `fusion: auto`.
+    /// Trials of a cohort on a GPU under `fusion: auto`, of networks of matrix products.
     pub cohort_size_gpu: u32,
+    /// The same of convolutional networks. Grouped convolutions are known to be slower than one
+    /// after the other at some shapes, so more than one is for who has measured it.
+    pub cohort_size_gpu_conv: u32,
     /// A trial that died alone this often has failed.
     pub deaths_max: u32,
     /// A lost worker is shown for this long.
     pub lost_worker_kept_ms: u64,
+}
+
+impl Settings {
+    /// Trials of a cohort on a GPU under `fusion: auto`.
+    pub fn cohort_size_gpu(&self, model: Model) -> u32 {
+        match model {
+            Model::Mlp | Model::Rnn => self.cohort_size_gpu,
+            Model::Cnn | Model::Stn => self.cohort_size_gpu_conv,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -21,6 +36,7 @@ impl Default for Settings {
             lease_ms: 8_000,
             cohort_size_cpu: 1,
             cohort_size_gpu: 16,
+            cohort_size_gpu_conv: 1,
             deaths_max: 3,
             lost_worker_kept_ms: 600_000,
         }

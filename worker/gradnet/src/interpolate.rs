@@ -65,3 +65,7 @@ impl<E: Component, L: Component> Component for Interpolate<E, L> {
         late.where_self(&weight.eq(1.0), &mixed)
     }
 }
+
+#[cfg(test)]
+#[path = "interpolate_tests.rs"]
+mod tests;

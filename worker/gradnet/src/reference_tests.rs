@@ -401,11 +401,19 @@ fn transformers() {
     }
 }
 
-/// fp32 through a whole net: PyTorch's own is off its f64 by a third of this.
+/// fp32 through a whole net. PyTorch's own fp32 is off its f64 by up to 3e-5; the gradient of where
+/// an image is sampled sums differences of pixels, which cancel, and moves most with the order.
 const MODEL_TOLERANCE: f64 = 1e-4;
+const TRANSFORMER_TOLERANCE: f64 = 3e-4;
 
 fn compare_models(case: &str, architecture: Architecture, change: &dyn Fn(Trial) -> Trial) {
     tch::set_num_threads(1);
+    let tolerance = match architecture {
+        Architecture::Stn { .. } => TRANSFORMER_TOLERANCE,
+        Architecture::Mlp { .. } | Architecture::Cnn { .. } | Architecture::Rnn { .. } => {
+            MODEL_TOLERANCE
+        }
+    };
     let reference = Reference::read("models.safetensors");
     for of in STACKS {
         if !reference.has_gates(case) && of.iter().any(|(_, gate)| *gate != "g1") {
@@ -421,19 +429,19 @@ fn compare_models(case: &str, architecture: Architecture, change: &dyn Fn(Trial)
         let x = x.reshape([x.size()[0], x.size()[1], -1]);
         let logits = model.forward(&x, &model.gates_at(&vec![EPOCH; of.len()], STEP, STEPS));
         let theirs = reference.expect(case, of, "logits");
-        assert_near_within(&logits.detach(), &theirs, MODEL_TOLERANCE, &what("logits"));
+        assert_near_within(&logits.detach(), &theirs, tolerance, &what("logits"));
 
         let (flat, labels) = (logits.flatten(0, 1), labels.reshape([-1]));
         let none: Option<&Tensor> = None;
         let losses = flat.cross_entropy_loss(&labels, none, tch::Reduction::None, -100, 0.0);
         let loss = losses.view([of.len() as i64, -1]).mean_dim([1i64].as_slice(), false, None);
         let theirs = reference.expect(case, of, "loss");
-        assert_near_within(&loss.detach(), &theirs, MODEL_TOLERANCE, &what("loss"));
+        assert_near_within(&loss.detach(), &theirs, tolerance, &what("loss"));
         let gradients = model.gradients(&loss.sum(None));
         for (parameter, gradient) in model.parameters().iter().zip(&gradients) {
             let name = format!("grad.param.{}", parameter.name);
             let theirs = reference.expect(case, of, &name).view_as(gradient);
-            assert_near_within(gradient, &theirs, MODEL_TOLERANCE, &what(&name));
+            assert_near_within(gradient, &theirs, tolerance, &what(&name));
         }
     }
 }
