@@ -59,7 +59,7 @@ pub struct Expectation {
     /// One of `spec::METRICS_TO_CHOOSE_BY`: of several configs that match a side, the one with
     /// the lowest mean of it is meant.
     pub best_by: Option<&'static str>,
-    /// Of the interval of the difference, between 0 and 1.
+    /// Of the interval of the difference, from 0.5 to 0.999.
     pub confidence: f64,
 }
 

@@ -31,7 +31,7 @@ const ITEMS_MAX: usize = 100;
 /// Longest claim, for the same reason.
 const CLAIM_CHARS_MAX: usize = 300;
 /// Most values of one parameter, for the same reason.
-const VALUES_MAX: usize = 100;
+const VALUES_MAX: usize = 20;
 
 /// An item with where its sides stand.
 pub(crate) struct Stated {
@@ -44,6 +44,8 @@ pub(crate) struct Stated {
 struct Side {
     name: &'static str,
     at: Span,
+    /// How many of the keys stand in `where`.
+    common: usize,
     keys: Vec<Key>,
 }
 
@@ -132,7 +134,7 @@ impl<'a> Reader<'a, '_> {
         }
         let [first, second] = sides?;
         let (first, second) = (first?, second?);
-        let own = |side: &Side| selector(&side.keys[common.len()..]);
+        let own = |side: &Side| selector(&side.keys[side.common..]);
         let expectation = Expectation {
             claim: claim?,
             metric: metric.unwrap_or(METRICS[0]),
@@ -194,10 +196,10 @@ impl<'a> Reader<'a, '_> {
     fn confidence(&mut self) -> Option<f64> {
         let Some(entry) = self.get("confidence") else { return Some(CONFIDENCE) };
         let number = entry.value.scalar().and_then(params::number);
-        let confidence = number.filter(|number| *number > 0.0 && *number < 1.0);
+        let confidence = number.filter(|number| (0.5..=0.999).contains(number));
         if confidence.is_none() {
             let message = format!("`confidence` cannot be {}", entry.value.describe());
-            let accepted = format!("a number above 0 to below 1 [default: {CONFIDENCE}]");
+            let accepted = format!("a number from 0.5 to 0.999 [default: {CONFIDENCE}]");
             self.problems.error(Problem::new(entry.value.at, message).accepted(accepted));
         }
         confidence
@@ -263,7 +265,8 @@ impl<'a> Reader<'a, '_> {
                 self.problems.error(problem.accepted("a parameter in one of them"));
             }
         }
-        Some(Side { name, at: entry.at, keys: [common, &own].concat() })
+        let keys = [common, &own].concat();
+        Some(Side { name, at: entry.at, common: common.len(), keys })
     }
 
     /// The parameters of `where` or a side; none where the key is absent.

@@ -33,7 +33,7 @@ pub(crate) fn check(
         }
     });
     for (stated, found) in stated.iter().zip(&found) {
-        let mut is_known = true;
+        let mut reported: Vec<Problem> = Vec::new();
         for (side, found) in stated.sides.iter().zip(found) {
             let problem = match found.first {
                 None => found.why_none(space, side),
@@ -42,11 +42,14 @@ pub(crate) fn check(
                 }
                 Some(_) => continue,
             };
-            is_known = false;
-            problems.error(with_hint(problem, options));
+            // What is wrong in `where` is wrong for both sides, and said once.
+            if !reported.contains(&problem) {
+                problems.error(with_hint(problem.clone(), options));
+                reported.push(problem);
+            }
         }
         let [first, second] = found;
-        if is_known && first.is_same(second) {
+        if reported.is_empty() && first.is_same(second) {
             let [one, other] = &stated.sides;
             let message = format!("`{}` and `{}` are the same config", one.name, other.name);
             let problem = Problem::new(other.at, message).related(one.at, "first here");
@@ -127,10 +130,10 @@ impl Found {
     }
 
     fn why_none(&self, space: &Arc<Space>, side: &Side) -> Problem {
-        for key in &side.keys {
+        for (at, key) in side.keys.iter().enumerate() {
             let there = values_of(space, key.param);
             if !key.values.iter().any(|value| there.contains(value)) {
-                return why_value(key, side, &there);
+                return why_value(key, if at < side.common { "where" } else { side.name }, &there);
             }
         }
         let name = side.name;
@@ -165,9 +168,9 @@ fn values_of(space: &Arc<Space>, param: Param) -> Vec<Value> {
     values
 }
 
-fn why_value(key: &Key, side: &Side, there: &[Value]) -> Problem {
+/// `name` is that of the side, or `where`.
+fn why_value(key: &Key, name: &str, there: &[Value]) -> Problem {
     let Key { param, values, at, value_at } = key;
-    let name = side.name;
     if there.is_empty() {
         let message = format!("`{name}` matches no config: `{param}` has no effect in this sweep");
         return Problem::new(*at, message).accepted(format!("an item without `{param}`"));
