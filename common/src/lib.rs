@@ -5,6 +5,7 @@ mod canonical;
 pub mod config;
 mod config_json;
 pub mod data;
+pub mod expectation;
 pub mod ids;
 pub mod params;
 pub mod philox;

@@ -182,7 +182,6 @@ fn what_is_not_built_yet() {
     let shown = errors(&with("base: {precision: bf16}\nresources: {gpus: 2}\n"));
     has(&shown, &["`precision: bf16` is not available yet", "accepted: fp32"]);
     has(&shown, &["`gpus` cannot be 2 yet", "several devices for one trial are not built yet"]);
-    has(&errors(&with("expect: []\n")), &["`expect` is not available yet", "a.yaml:4:1"]);
     let shown = errors("name: a\nmodel: mpl\ndata: mnits\n");
     has(&shown, &["`mpl` is not a value of `model`", "did you mean `mlp`?"]);
     has(&shown, &["`mnits` is not a value of `data`", "did you mean `mnist`?"]);

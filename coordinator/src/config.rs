@@ -47,6 +47,9 @@ impl Config {
         if serve.exit_when_done && serve.sweep.is_empty() {
             mistakes.push("error: --exit-when-done needs a --sweep that can be done".into());
         }
+        if serve.strict && !serve.exit_when_done {
+            mistakes.push("error: --strict needs --exit-when-done, whose status it changes".into());
+        }
         let local = serve.local.and_then(|slots| local_worker(global, serve, slots, &mut mistakes));
         if local.is_some() {
             let sets = sweeps.iter().map(|sweep| sweep.data).collect();
@@ -201,6 +204,7 @@ mod tests {
         let text = mistakes(&["--sweep", &file, "--sweep", &file]);
         assert!(text.contains("is a second sweep `tiny`"), "{text}");
         assert!(mistakes(&["--exit-when-done"]).contains("--exit-when-done needs a --sweep"));
+        assert!(mistakes(&["--strict"]).contains("--strict needs --exit-when-done"));
         let text = mistakes(&["--local"]);
         assert!(text.contains("no worker program at"), "{text}");
         assert!(text.contains("no trainer program at"), "{text}");

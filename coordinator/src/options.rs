@@ -89,6 +89,9 @@ pub struct ServeOptions {
     /// Exits when every sweep given has completed
     #[arg(long, env = "GRADSWEEP_EXIT_WHEN_DONE")]
     pub exit_when_done: bool,
+    /// With --exit-when-done: exit status 1 where the results contradict a claim of `expect`
+    #[arg(long, env = "GRADSWEEP_STRICT")]
+    pub strict: bool,
     /// Address for workers and clients (gRPC); port 0 takes a free one
     #[arg(long, value_name = "ADDR", env = "GRADSWEEP_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
@@ -98,8 +101,18 @@ pub struct ServeOptions {
 }
 
 /// Names of the options in `ServeOptions`.
-const SERVE_OPTIONS: [&str; 9] =
-    ["sweep", "overlay", "set", "max_trials", "data", "local", "exit_when_done", "listen", "http"];
+const SERVE_OPTIONS: [&str; 10] = [
+    "sweep",
+    "overlay",
+    "set",
+    "max_trials",
+    "data",
+    "local",
+    "exit_when_done",
+    "strict",
+    "listen",
+    "http",
+];
 
 impl Cli {
     /// Reads the arguments; the error is clap's, help and version included.

@@ -34,6 +34,8 @@ pub struct Plan {
     pub counts: Counts,
     /// Seeds of every config.
     pub seeds: u64,
+    /// Claims of the sweep file about the results.
+    pub expectations: u64,
     /// As the sweep file has it.
     pub fusion: Fusion,
     /// On CPU slots.
@@ -153,6 +155,7 @@ impl Plan {
         Plan {
             counts,
             seeds,
+            expectations: sweep.expect.len() as u64,
             fusion: sweep.fusion,
             cohorts_cpu: tally.cohorts(seeds, cpu),
             cohorts_gpu: tally.cohorts(seeds, gpu),

@@ -61,8 +61,16 @@ impl Write for StderrWriter {
     }
 }
 
-/// Makes the text of a sweep's table; blocks.
-pub type Tables = Arc<dyn Fn(&SweepName) -> Result<String, String> + Send + Sync>;
+/// What is said of a sweep that is over.
+pub struct Announcement {
+    /// Its table, and what became of its claims.
+    pub text: String,
+    /// Claims that its results contradict.
+    pub contradicted: u64,
+}
+
+/// Makes the announcement of a sweep; blocks.
+pub type Tables = Arc<dyn Fn(&SweepName) -> Result<Announcement, String> + Send + Sync>;
 
 /// What progress is made of.
 pub struct Progress {
@@ -89,6 +97,8 @@ pub struct Progress {
 pub struct AllDone {
     /// Trials of theirs that failed.
     pub failed: u64,
+    /// Claims of theirs that the results contradict.
+    pub contradicted: u64,
 }
 
 impl Progress {
@@ -176,7 +186,7 @@ impl Progress {
     /// stored.
     async fn announce(&mut self, overview: &Overview, shown: &mut Shown) {
         for sweep in &overview.sweeps {
-            let known = shown.over.contains(&sweep.name);
+            let known = shown.over.contains_key(&sweep.name);
             if !over(sweep) {
                 shown.over.remove(&sweep.name);
                 shown.begun.insert(sweep.name.clone());
@@ -186,13 +196,16 @@ impl Progress {
             if known || !wanted || self.inbox.flush().await.is_err() {
                 continue;
             }
-            shown.over.insert(sweep.name.clone());
+            shown.over.insert(sweep.name.clone(), 0);
             shown.finish(&sweep.name);
             self.write_line(&text::line(sweep, None));
             let (tables, name) = (Arc::clone(&self.tables), sweep.name.clone());
             let table = tokio::task::spawn_blocking(move || tables(&name)).await;
             match table.unwrap_or_else(|panic| Err(panic.to_string())) {
-                Ok(table) => self.print(&table),
+                Ok(said) => {
+                    shown.over.insert(sweep.name.clone(), said.contradicted);
+                    self.print(&said.text);
+                }
                 Err(error) => tracing::error!(sweep = %sweep.name, "no table: {error}"),
             }
             // At the end of a run the failures of all its sweeps stand together.
@@ -220,8 +233,8 @@ struct Shown {
     bars: BTreeMap<SweepName, Bar>,
     /// Sweeps that were seen with work left.
     begun: BTreeSet<SweepName>,
-    /// Sweeps whose end was shown.
-    over: BTreeSet<SweepName>,
+    /// Sweeps whose end was shown, with their contradicted claims.
+    over: BTreeMap<SweepName, u64>,
 }
 
 /// The two lines of a sweep: all of it on one would be cut off on a terminal of 80 columns.
@@ -257,7 +270,7 @@ impl Bar {
 
 impl Shown {
     fn draw(&mut self, bars: &MultiProgress, overview: &Overview, trouble: Option<&str>) {
-        for sweep in overview.sweeps.iter().filter(|sweep| !self.over.contains(&sweep.name)) {
+        for sweep in overview.sweeps.iter().filter(|sweep| !self.over.contains_key(&sweep.name)) {
             let is_old = over(sweep) && !self.begun.contains(&sweep.name);
             // A sweep that is about to be expanded would show as a full bar.
             if is_old || sweep.counts.wanted() == 0 {
@@ -293,15 +306,13 @@ fn over(sweep: &SweepOverview) -> bool {
 
 /// Every sweep given is over and was announced.
 fn all_done(overview: &Overview, given: &[SweepName], shown: &Shown) -> Option<AllDone> {
-    let mut failed = 0;
+    let mut done = AllDone { failed: 0, contradicted: 0 };
     for name in given {
         let sweep = overview.sweeps.iter().find(|sweep| sweep.name == *name)?;
-        if !shown.over.contains(name) {
-            return None;
-        }
-        failed += sweep.counts.failed;
+        done.contradicted += shown.over.get(name)?;
+        done.failed += sweep.counts.failed;
     }
-    Some(AllDone { failed })
+    Some(done)
 }
 
 fn trouble(health: &Health) -> Option<String> {
@@ -340,8 +351,11 @@ mod tests {
         let given = [name.clone()];
         let mut shown = Shown::default();
         assert_eq!(all_done(&overview, &given, &shown), None, "its table is not printed yet");
-        shown.over.insert(name);
-        assert_eq!(all_done(&overview, &given, &shown), Some(AllDone { failed: 1 }));
+        shown.over.insert(name, 2);
+        assert_eq!(
+            all_done(&overview, &given, &shown),
+            Some(AllDone { failed: 1, contradicted: 2 })
+        );
         let more = [given[0].clone(), "other".parse().expect("a name")];
         assert_eq!(all_done(&overview, &more, &shown), None);
     }

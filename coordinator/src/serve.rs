@@ -23,7 +23,7 @@ use crate::driver::{self, Clock, Driver, DriverError, Restored};
 use crate::http::{self, Pages};
 use crate::local::LocalError;
 use crate::metrics::Metrics;
-use crate::progress::{AllDone, Bars, Progress, Tables};
+use crate::progress::{AllDone, Announcement, Bars, Progress, Tables};
 use crate::query::{QueryError, Reader};
 use crate::render::{self, Style};
 use crate::rpc::server::{self, ServerError, Services};
@@ -145,6 +145,8 @@ pub enum End {
     Done {
         /// Trials of theirs that failed.
         failed: u64,
+        /// Claims of theirs that the results contradict.
+        contradicted: u64,
     },
     /// It was asked to stop.
     Stopped,
@@ -210,7 +212,9 @@ pub async fn run(
     tasks.spawn_progress(progress.run(tasks.listeners.clone()));
 
     let end = tokio::select! {
-        done = tasks.first() => done.map(|AllDone { failed }| End::Done { failed }),
+        done = tasks.first() => done.map(|AllDone { failed, contradicted }| {
+            End::Done { failed, contradicted }
+        }),
         () = stop.cancelled() => Ok(End::Stopped),
     };
     // Refused only where the driver has ended, which the shutdown finds out.
@@ -221,9 +225,9 @@ pub async fn run(
     end.and_then(|end| ended.map(|()| end))
 }
 
-/// The table of a sweep as its own file asks for it.
+/// The table of a sweep as its own file asks for it, and what became of its claims.
 fn tables(state: PathBuf) -> Tables {
-    let table = move |name: &SweepName| -> Result<String, String> {
+    let table = move |name: &SweepName| -> Result<Announcement, String> {
         let told = |error: QueryError| chain(&error);
         let reader = Reader::open(&state).map_err(told)?;
         let sweep = reader.sweep(name.as_str()).map_err(told)?;
@@ -234,7 +238,11 @@ fn tables(state: PathBuf) -> Tables {
             ControlFlow::Continue(())
         };
         reader.table(&request, &mut keep).map_err(told)?;
-        render::sweep_table(&sweep, parts, Style::of_stdout()).map_err(|error| chain(&error))
+        let claims = reader.expectations(name.as_str()).map_err(told)?.expectations;
+        let style = Style::of_stdout();
+        let text = render::sweep_table(&sweep, parts, &claims, style);
+        let text = text.map_err(|error| chain(&error))?;
+        Ok(Announcement { text, contradicted: render::contradicted(&claims) })
     };
     Arc::new(table)
 }

@@ -27,6 +27,10 @@ base: {tau: 2, epochs: 4}
 grid: {depth: [2, 30], activation: [relu, grelu]}
 seeds: 2
 table: {rows: depth, columns: activation, metric: test_error}
+expect:
+- {claim: shallow relu wins, where: {depth: 2}, less: {activation: relu},
+   than: {activation: grelu}, confidence: 0.8}
+- {claim: deep relu wins, where: {depth: 30}, less: {activation: grelu}, than: {activation: relu}}
 ";
 
 /// A folder with a sweep file and the state of its run: of eight trials five completed, one
@@ -206,6 +210,7 @@ fn plan_shows_what_would_run_in_each_format() {
     let text = printed(bench.run(&["plan", "tiny.yaml", "--trials", "--format", "csv"]));
     assert_eq!(csv::Reader::from_reader(text.as_bytes()).records().count(), 8);
     let set = ["plan", "tiny.yaml", "--set", "grid.depth=[7]", "--set", "tiny:seeds=3"];
+    let set = [&set[..], &["--set", "expect=[]"]].concat();
     let text = printed(bench.run(&set));
     assert!(text.contains("\ntrials      6\n"), "{text}");
 }
@@ -515,13 +520,16 @@ impl Drop for Server {
 fn a_running_coordinator_and_its_directory_give_the_same_answers() {
     let bench = Bench::new();
     let trial = bench.trial(6);
-    let questions: [&[&str]; 8] = [
+    let questions: [&[&str]; 11] = [
         &["table", "tiny"],
         &["table", "tiny", "--trials", "--format", "json"],
         &["table", "tiny", "--epochs", "--format", "csv"],
         &["table", "tiny", "--rows", "depth"],
         &["trial", "tiny", &trial],
         &["trial", "tiny", "0123"],
+        &["expect", "tiny"],
+        &["expect", "tiny", "--strict", "--format", "json"],
+        &["probe", "tiny"],
         &["logs", "tiny", &trial],
         &["status", "tinny"],
     ];
@@ -549,6 +557,44 @@ fn a_running_coordinator_and_its_directory_give_the_same_answers() {
 }
 
 #[test]
+fn expect_judges_the_claims_of_the_sweep_file() {
+    let bench = Bench::new();
+    let text = printed(bench.read(&["expect", "tiny"]));
+    assert!(text.starts_with("sweep tiny, claims: 1 supported, 1 undecided\n"), "{text}");
+    assert!(text.contains("`less` has no value, 2 are needed"), "{text}");
+    let value = json(bench.read(&["expect", "tiny", "--strict", "--format", "json"]));
+    assert_eq!(value[0]["verdict"], "supported", "{value}");
+    assert_eq!(value[0]["sides"][0]["summary"]["n"], 2);
+    let text = printed(bench.run(&["plan", "tiny.yaml"]));
+    assert!(text.contains("\nexpects     2 claims about the results"), "{text}");
+}
+
+#[test]
+fn strict_makes_a_contradiction_a_failure() {
+    let bench = Bench::new();
+    let (stated, swapped) =
+        ("less: {activation: relu},\n   than:", "than: {activation: relu}, less:");
+    let wrong = YAML.replace(stated, swapped);
+    assert_ne!(wrong, YAML);
+    let (sweep, _) = spec::load(&wrong, "tiny.yaml", &spec::Options::default()).unwrap();
+    let file = bench.folder.path().join("state/gradsweep.db");
+    let connection = rusqlite::Connection::open(file).unwrap();
+    connection.execute("UPDATE sweeps SET yaml = ?", [sweep.yaml]).unwrap();
+    drop(connection);
+    assert!(printed(bench.read(&["expect", "tiny"])).contains("contradicted: shallow relu wins"));
+    let done = bench.read(&["expect", "tiny", "--strict"]).code(1);
+    let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert_eq!(stderr, "error: --strict: 1 claim is contradicted\n");
+    assert!(!done.get_output().stdout.is_empty(), "the claims are shown all the same");
+}
+
+#[test]
+fn probe_refuses_a_sweep_without_probes() {
+    let text = refused(Bench::new().read(&["probe", "tiny"]), 2);
+    assert!(text.starts_with("error: sweep `tiny` has no probe trials"), "{text}");
+}
+
+#[test]
 fn endpoint_of_a_dead_coordinator_is_passed_over() {
     let bench = Bench::new();
     let content = "{\"grpc\":\"127.0.0.1:9\",\"http\":\"127.0.0.1:9\",\"pid\":1}";
@@ -573,19 +619,8 @@ fn a_reader_that_leaves_early_is_no_failure() {
 #[test]
 fn every_command_has_help() {
     let folder = tempfile::tempdir().unwrap();
-    let commands = [
-        "plan",
-        "list",
-        "status",
-        "workers",
-        "table",
-        "trial",
-        "logs",
-        "data",
-        "data check",
-        "data fetch",
-    ];
-    for command in commands {
+    let commands = "plan list status workers table expect probe trial logs data".split(' ');
+    for command in commands.chain(["data check", "data fetch"]) {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let text = printed(run_in(folder.path(), &arguments));
         assert!(text.contains(&format!("Usage: coordinator {command} ")), "{text}");

@@ -8,6 +8,7 @@
 mod diagnostic;
 mod edit;
 mod expand;
+mod expect;
 mod node;
 mod read;
 mod space;
@@ -18,6 +19,7 @@ mod yaml;
 use std::sync::Arc;
 
 use crate::config::{Data, Model, Param};
+use crate::expectation::Expectation;
 use crate::ids::SweepName;
 use diagnostic::{Problem, Problems, Source, Span};
 use node::{Node, Tree};
@@ -40,6 +42,10 @@ pub const METRICS: [&str; 8] = [
     "epochs",
     "seconds",
 ];
+
+/// Of these the lowest mean tells which of several configs is best.
+pub const METRICS_TO_CHOOSE_BY: [&str; 5] =
+    ["test_error", "val_error", "train_loss", "val_loss", "test_loss"];
 
 /// How a sweep file is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,6 +118,8 @@ pub struct Sweep {
     pub seeds: Vec<u64>,
     /// What is printed at the end.
     pub table: TableSpec,
+    /// What its author says of the results.
+    pub expect: Vec<Expectation>,
     /// The resolved file, overlay and overrides applied; loads as the same sweep.
     pub yaml: String,
     /// A `--set` changed an entry that the points are made of.
@@ -218,6 +226,7 @@ fn read_sweep(root: &Node, options: &Options, problems: &mut Problems) -> Option
     let resources_gpus = sections.gpus(problems);
     let seeds = sections.seeds(options.trials_max, problems);
     let table = sections.table(model, problems);
+    let stated = expect::read(&sections, model, problems);
     let (space, places) = space::read(&sections, (model, data), options.trials_max, problems);
     let (space, seeds) = (Arc::new(space?), seeds?);
     let trials = space.points().saturating_mul(seeds.len() as u128);
@@ -227,6 +236,7 @@ fn read_sweep(root: &Node, options: &Options, problems: &mut Problems) -> Option
     }
     if problems.errors.is_empty() {
         survey::run(&sections, &space, &places, &table, problems);
+        expect::check(&space, &stated, options, problems);
     }
     let (name, model, data) = (name?, model?, data?);
     let yaml = yaml::write(root);
@@ -240,6 +250,7 @@ fn read_sweep(root: &Node, options: &Options, problems: &mut Problems) -> Option
         resources_gpus,
         seeds,
         table,
+        expect: stated.into_iter().map(|stated| stated.expectation).collect(),
         yaml,
         are_points_set: false,
         space,

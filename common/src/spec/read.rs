@@ -86,8 +86,6 @@ impl<'a> Sections<'a> {
         for entry in entries {
             if !KEYS.contains(&entry.key.as_str()) {
                 problems.error(unknown_key(entry.at, &entry.key));
-            } else if entry.key == "expect" {
-                problems.error(Problem::new(entry.at, "`expect` is not available yet"));
             }
         }
         Some(Sections { entries, top: root.at })
@@ -291,7 +289,7 @@ impl<'a> Sections<'a> {
 }
 
 /// Index of a word among `names`; those that are not `available` are refused as not built.
-fn choice(
+pub(crate) fn choice(
     node: &Node,
     key: &str,
     names: &[&'static str],

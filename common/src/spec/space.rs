@@ -142,6 +142,35 @@ pub(crate) fn read(
     (Some(space).filter(|_| problems.errors.len() == errors_before), places)
 }
 
+/// The parameter that a key names; reports one that there is not, or that the model lacks.
+pub(crate) fn param_of(
+    entry: &Entry,
+    model: Option<Model>,
+    problems: &mut Problems,
+) -> Option<Param> {
+    let has = |param: &Param| model.is_none_or(|model| params::default(model, *param).is_some());
+    let names = Param::ALL.into_iter().filter(has).map(Param::name);
+    let Some(param) = Param::from_name(&entry.key) else {
+        let mut problem = Problem::unknown(entry.at, "parameter", &entry.key, names);
+        if entry.key == "<<" {
+            problem = problem.note("merge keys are not supported: repeat the entries");
+        } else if super::read::KEYS.contains(&entry.key.as_str()) {
+            problem = problem.note(format!("`{}` is a top-level key", printable(&entry.key)));
+        }
+        problems.error(problem);
+        return None;
+    };
+    if let Some(model) = model
+        && !has(&param)
+    {
+        let message = format!("model `{}` does not have the parameter `{param}`", model.name());
+        let list: Vec<&str> = names.collect();
+        problems.error(Problem::new(entry.at, message).accepted(list.join(", ")));
+        return None;
+    }
+    Some(param)
+}
+
 struct Reader<'p> {
     space: Space,
     model: Option<Model>,
@@ -155,7 +184,7 @@ impl Reader<'_> {
     fn base(&mut self, section: Option<&Entry>) {
         let Some(section) = section else { return };
         for entry in self.mapping(&section.value, "base") {
-            let Some(param) = self.param(entry) else { continue };
+            let Some(param) = param_of(entry, self.model, self.problems) else { continue };
             self.place(param, "base", entry);
             let Some(value) = values::one(&entry.value, param, self.problems) else { continue };
             self.check_examples(param, value, entry.value.at);
@@ -169,7 +198,7 @@ impl Reader<'_> {
         for member in self.mappings(&section.value, "grid") {
             let mut axes = Vec::new();
             for entry in self.mapping(member, "grid") {
-                let Some(param) = self.param(entry) else { continue };
+                let Some(param) = param_of(entry, self.model, self.problems) else { continue };
                 self.place(param, "grid", entry);
                 let Some(values) = self.values(entry, param) else { continue };
                 let mut settings = Vec::with_capacity(values.len());
@@ -193,7 +222,7 @@ impl Reader<'_> {
             let mut columns: Vec<(Param, Vec<Value>)> = Vec::new();
             let mut first: Option<(Param, usize, Span)> = None;
             for entry in self.mapping(group, "zip") {
-                let Some(param) = self.param(entry) else { continue };
+                let Some(param) = param_of(entry, self.model, self.problems) else { continue };
                 self.place(param, "zip", entry);
                 let Some(values) = self.values(entry, param) else { continue };
                 let (leader, length, at) =
@@ -234,7 +263,7 @@ impl Reader<'_> {
             let mut keys = Vec::new();
             let entries = self.mapping(item, "exclude");
             for entry in entries {
-                let Some(param) = self.param(entry) else { continue };
+                let Some(param) = param_of(entry, self.model, self.problems) else { continue };
                 let values = values::many(&entry.value, param, self.trials_max, self.problems);
                 keys.extend(values.map(|values| (param, values)));
             }
@@ -255,31 +284,6 @@ impl Reader<'_> {
             values::warn_repeated(&entry.value, &values, self.problems);
         }
         Some(values)
-    }
-
-    fn param(&mut self, entry: &Entry) -> Option<Param> {
-        let has =
-            |param: &Param| self.model.is_none_or(|model| params::default(model, *param).is_some());
-        let names = Param::ALL.into_iter().filter(has).map(Param::name);
-        let Some(param) = Param::from_name(&entry.key) else {
-            let mut problem = Problem::unknown(entry.at, "parameter", &entry.key, names);
-            if entry.key == "<<" {
-                problem = problem.note("merge keys are not supported: repeat the entries");
-            } else if super::read::KEYS.contains(&entry.key.as_str()) {
-                problem = problem.note(format!("`{}` is a top-level key", printable(&entry.key)));
-            }
-            self.problems.error(problem);
-            return None;
-        };
-        if let Some(model) = self.model
-            && !has(&param)
-        {
-            let message = format!("model `{}` does not have the parameter `{param}`", model.name());
-            let list: Vec<&str> = names.collect();
-            self.problems.error(Problem::new(entry.at, message).accepted(list.join(", ")));
-            return None;
-        }
-        Some(param)
     }
 
     /// Notes where a parameter stands. Only the mappings of one grid list may share a key.

@@ -42,6 +42,21 @@ json.
 
 Reads only: running and pending trials go on.")]
     Table(TableArgs),
+    /// Shows what became of the claims in the sweep file's `expect`
+    #[command(after_help = "A claim is supported where the whole confidence interval of the \
+difference agrees with it, contradicted where all of it disagrees, else undecided. The interval is \
+Welch's over seeds; diverged, failed and unfinished trials have no value and are counted beside \
+the number of trials. Errors are in percent in text, fractions in json.
+
+Reads only: running and pending trials go on.")]
+    Expect(ExpectArgs),
+    /// Shows the dropout rates at which the validation error of `dropout: probe` trials rises
+    #[command(after_help = "A probe raises the rate from 0 to p over its epochs. Its validation \
+errors are smoothed by a running median of 5 epochs; the rate is that of the last epoch at most \
+one standard error, sqrt(e(1-e)/n) of n validation examples, above the minimum e.
+
+Reads only: running and pending trials go on.")]
+    Probe(ProbeArgs),
     /// Shows one trial: parameters, state, attempts, outcome, provenance, epochs
     #[command(after_help = "Says why a pending trial waits.
 
@@ -165,6 +180,32 @@ pub struct TrialArgs {
     pub view: ViewArgs,
 }
 
+/// Arguments of `expect`.
+#[derive(Args, Clone, Debug)]
+pub struct ExpectArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// Exit status 1 where a claim is contradicted
+    #[arg(long)]
+    pub strict: bool,
+    /// As for commands without a subject.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Arguments of `probe`.
+#[derive(Args, Clone, Debug)]
+pub struct ProbeArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// Shows the curves as well: rate and mean validation error by epoch
+    #[arg(long)]
+    pub curve: bool,
+    /// As for commands without a subject.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
 /// Arguments of `logs`.
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
@@ -230,6 +271,8 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Status(args) => read::status(&args, global).await,
         Command::Workers(args) => read::workers(&args, global).await,
         Command::Table(args) => read::table(&args, global).await,
+        Command::Expect(args) => read::expect(&args, global).await,
+        Command::Probe(args) => read::probe(&args, global).await,
         Command::Trial(args) => read::trial(&args, global).await,
         Command::Logs(args) => read::logs(&args, global).await,
         Command::Data(DataCommand::Check(args)) => data::check(&args),

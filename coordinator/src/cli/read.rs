@@ -4,12 +4,15 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::wire::{TableLevel, TableRequest};
+use common::wire::{self, TableLevel, TableRequest};
 use serde_json::Value;
 
 use super::output::Output;
 use super::source::Source;
-use super::{Failure, LogArgs, Place, SweepArgs, TableArgs, TrialArgs, ViewArgs, ViewFormat};
+use super::{
+    ExpectArgs, Failure, LogArgs, Place, ProbeArgs, SweepArgs, TableArgs, TrialArgs, ViewArgs,
+    ViewFormat,
+};
 use crate::options::Global;
 use crate::render::{self, Format, TableWriter};
 
@@ -59,6 +62,45 @@ pub(super) async fn workers(args: &ViewArgs, global: &Global) -> Result<(), Fail
             render::workers(&workers, now_unix_ms, style, &mut out)?;
         }
         ViewFormat::Json => json(&render::workers_json(&workers), &mut out)?,
+    }
+    out.finish()
+}
+
+/// `expect`: with `--strict` a contradiction is a failure, after everything is shown.
+pub(super) async fn expect(args: &ExpectArgs, global: &Global) -> Result<(), Failure> {
+    let mut source = open(&args.view.place, global).await?;
+    let expectations = source.expectations(&args.sweep).await?;
+    let mut out = Output::stdout();
+    let style = out.style();
+    match args.view.format {
+        ViewFormat::Text => render::expectations(&args.sweep, &expectations, style, &mut out)?,
+        ViewFormat::Json => json(&render::expectations_json(&expectations), &mut out)?,
+    }
+    out.finish()?;
+    match render::contradicted(&expectations) {
+        count if args.strict && count > 0 => {
+            let claims = if count == 1 { "claim is" } else { "claims are" };
+            Err(Failure::Failed(anyhow::anyhow!("--strict: {count} {claims} contradicted")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `probe`.
+pub(super) async fn probe(args: &ProbeArgs, global: &Global) -> Result<(), Failure> {
+    let mut source = open(&args.view.place, global).await?;
+    let request = wire::GetProbeRequest { sweep: args.sweep.clone(), curve: args.curve };
+    let mut configs = Vec::new();
+    let mut keep = |config| {
+        configs.push(config);
+        Ok(())
+    };
+    source.probe(request, &mut keep).await?;
+    let mut out = Output::stdout();
+    let style = out.style();
+    match args.view.format {
+        ViewFormat::Text => render::probe(&configs, style, &mut out)?,
+        ViewFormat::Json => json(&render::probe_json(&configs), &mut out)?,
     }
     out.finish()
 }

@@ -134,12 +134,54 @@ impl Source {
                 let mut written = Ok(());
                 reader.table(&request, &mut |part| {
                     written = take(part);
-                    if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    taken(&written)
                 })?;
                 Ok(written?)
             }
         }
     }
+
+    /// What became of a sweep's claims.
+    pub async fn expectations(&mut self, sweep: &str) -> Result<Vec<wire::Expectation>, Failure> {
+        let answer = match self {
+            Source::Server(client) => {
+                let request = wire::GetExpectationsRequest { sweep: sweep.into() };
+                answer(client.get_expectations(request).await)?
+            }
+            Source::Files(reader) => reader.expectations(sweep)?,
+        };
+        Ok(answer.expectations)
+    }
+
+    /// The probes of a sweep, config by config as they come.
+    pub async fn probe(
+        &mut self,
+        request: wire::GetProbeRequest,
+        take: &mut dyn FnMut(wire::ProbeConfig) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        match self {
+            Source::Server(client) => {
+                let mut configs = answer(client.get_probe(request).await)?;
+                while let Some(config) = configs.message().await.map_err(failure)? {
+                    take(config)?;
+                }
+                Ok(())
+            }
+            Source::Files(reader) => {
+                let mut written = Ok(());
+                reader.probe(&request, &mut |config| {
+                    written = take(config);
+                    taken(&written)
+                })?;
+                Ok(written?)
+            }
+        }
+    }
+}
+
+/// Hands a part on; what could not be written ends the answer.
+fn taken(written: &io::Result<()>) -> ControlFlow<()> {
+    if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// The coordinator that holds the state directory, where it answers.

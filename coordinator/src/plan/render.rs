@@ -60,6 +60,12 @@ fn text(plan: &Plan, sweep: &Sweep, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{:<11} {} (an estimate)", "memory", memory(&plan.estimate))?;
     writeln!(out, "{:<11} {} (an estimate)", "time", time(&plan.estimate))?;
     writeln!(out, "{:<11} {}", "basis", Estimate::basis())?;
+    if plan.expectations > 0 {
+        let (count, name) = (plan.expectations, &sweep.name);
+        let claims = if count == 1 { "claim" } else { "claims" };
+        let text = "about the results; `coordinator expect";
+        writeln!(out, "{:<11} {count} {claims} {text} {name}` judges", "expects")?;
+    }
     for warning in &plan.warnings {
         writeln!(out, "{:<11} {warning}", "warning")?;
     }
@@ -210,12 +216,13 @@ fn csv_facts(plan: &Plan, sweep: &Sweep, out: &mut dyn Write) -> io::Result<()> 
 }
 
 /// Numbers for machines, units last.
-fn numbers(plan: &Plan) -> [(&'static str, serde_json::Number); 8] {
+fn numbers(plan: &Plan) -> [(&'static str, serde_json::Number); 9] {
     let estimate = &plan.estimate;
     // No estimate of a validated sweep is infinite; 0 would say so where one were.
     let float =
         |number: f64| serde_json::Number::from_f64(number.round()).unwrap_or_else(|| 0_u64.into());
     [
+        ("expectations", plan.expectations.into()),
         ("cohorts_cpu", plan.cohorts_cpu.count.into()),
         ("cohort_size_cpu_max", plan.cohorts_cpu.size_max.into()),
         ("cohorts_gpu", plan.cohorts_gpu.count.into()),

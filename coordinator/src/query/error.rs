@@ -52,8 +52,8 @@ pub enum QueryError {
     },
     /// A stored sweep file is not one that this program reads.
     #[error(
-        "cannot read the stored file of sweep `{sweep}` for its default table; give --rows and \
-         --metric"
+        "cannot read the stored file of sweep `{sweep}`, which has its table and what it expects; \
+         a table can do without: give --rows and --metric"
     )]
     SweepFile {
         /// The sweep.
@@ -153,6 +153,12 @@ pub enum QueryError {
         /// The parameters.
         params: Vec<Param>,
     },
+    /// Nothing to read a rate from.
+    #[error("sweep `{sweep}` has no probe trials; `dropout: probe` in a sweep file makes them")]
+    NoProbe {
+        /// The sweep.
+        sweep: String,
+    },
     /// A field that only a table of configs has.
     #[error("{field} belongs to a table of configs, not to one of {level}; leave it out")]
     FieldOfConfigs {
@@ -204,6 +210,7 @@ impl QueryError {
             | QueryError::UnknownMetric { .. }
             | QueryError::TwoPlaces { .. }
             | QueryError::NoAxis { .. }
+            | QueryError::NoProbe { .. }
             | QueryError::FieldOfConfigs { .. }
             | QueryError::UnknownLevel { .. }
             | QueryError::TooWide { .. } => Class::Invalid,

@@ -81,5 +81,8 @@ mod tests {
     #[test]
     fn a_sweep_file_may_ask_for_every_metric() {
         assert_eq!(Metric::ALL.map(Metric::name), common::spec::METRICS);
+        let choosing = Metric::ALL.into_iter().filter(|metric| metric.lower_is_better());
+        let choosing: Vec<&str> = choosing.map(Metric::name).collect();
+        assert_eq!(choosing, common::spec::METRICS_TO_CHOOSE_BY);
     }
 }

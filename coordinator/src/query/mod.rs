@@ -6,12 +6,17 @@
 //! adds itself.
 
 mod error;
+mod expect;
+mod group;
 pub mod history;
 pub mod metric;
+mod probe;
+pub mod rise;
 pub mod statistics;
 mod sweeps;
 mod table;
 mod trial;
+pub mod verdict;
 mod workers;
 
 #[cfg(test)]
@@ -19,6 +24,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use common::spec::{self, Sweep};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 
 use crate::store::StoreError;
@@ -88,6 +94,20 @@ impl Reader {
         let known = self.names().map_err(wrong)?;
         let suggestion = error::suggest(name, known.iter().map(String::as_str));
         Err(QueryError::UnknownSweep { name: name.into(), known, suggestion })
+    }
+
+    /// The sweep's own file, as it was applied last.
+    fn file(&self, sweep: &Known) -> Result<Sweep, QueryError> {
+        let yaml: String = self
+            .connection
+            .query_row("SELECT yaml FROM sweeps WHERE id = ?", [sweep.id], |row| row.get(0))
+            .map_err(self.wrong("the sweeps"))?;
+        // Its size was accepted when it was applied.
+        let options = spec::Options { trials_max: u64::MAX, ..spec::Options::default() };
+        let (file, _warnings) = spec::load(&yaml, &sweep.name, &options).map_err(|source| {
+            QueryError::SweepFile { sweep: sweep.name.clone(), source: Box::new(source) }
+        })?;
+        Ok(file)
     }
 
     /// Every sweep's name, oldest first.

@@ -235,6 +235,8 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+mod expect;
+mod probe;
 mod refusals;
 mod tables;
 mod trials;

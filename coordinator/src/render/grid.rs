@@ -55,6 +55,11 @@ pub(super) fn bold(text: &str, style: Style) -> String {
     if style.bold { format!("{MARK}{text}{MARK}") } else { text.to_owned() }
 }
 
+/// The text outside of a grid, bold where the style has it.
+pub(super) fn emphasised(text: &str, style: Style) -> String {
+    if style.bold { format!("{BOLD}{text}{PLAIN}") } else { text.to_owned() }
+}
+
 /// Writes rows under a header and a rule; where they are wider than the terminal, in blocks of
 /// columns that fit, each with the key columns.
 pub(super) fn write(

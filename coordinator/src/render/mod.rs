@@ -4,8 +4,10 @@
 //! terminal says otherwise. Nothing here asks for anything: wire types come in, bytes go out.
 
 mod columns;
+mod expect;
 mod grid;
 mod number;
+mod probe;
 mod style;
 mod table;
 mod table_csv;
@@ -18,6 +20,8 @@ mod view_trial;
 #[cfg(test)]
 mod tests;
 
+pub use expect::{contradicted, expectations, expectations_json};
+pub use probe::{probe, probe_json};
 pub use style::{Style, printable};
 pub use table::{Format, TableWriter, sweep_table};
 pub(crate) use view::wrapped;

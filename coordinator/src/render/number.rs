@@ -31,6 +31,8 @@ impl Unit {
             "examples_per_second" => Unit::Rate,
             "gate" => Unit::Gate,
             "grad_norm" => Unit::Loss,
+            // The share of trials that did.
+            "diverged" => Unit::Percent,
             error if error.ends_with("_error") => Unit::Percent,
             loss if loss.ends_with("_loss") => Unit::Loss,
             _ => Unit::Plain,

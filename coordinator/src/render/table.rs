@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use common::wire::{Sweep, TablePart, TrialCounts};
+use common::wire::{Expectation, Sweep, TablePart, TrialCounts};
 
 use super::columns::{self, Column};
+use super::expect::expectations;
 use super::style::Style;
 use super::table_csv::CsvTable;
 use super::table_json::JsonTable;
@@ -92,8 +93,14 @@ pub(super) fn check_row(columns: &[Column], cells: usize) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
-/// What the server prints when a sweep has completed: a title, then the table as text.
-pub fn sweep_table(sweep: &Sweep, parts: Vec<TablePart>, style: Style) -> io::Result<String> {
+/// What the server prints when a sweep has completed: a title, the table as text, then what
+/// became of its claims where it has some.
+pub fn sweep_table(
+    sweep: &Sweep,
+    parts: Vec<TablePart>,
+    claims: &[Expectation],
+    style: Style,
+) -> io::Result<String> {
     let mut out = Vec::new();
     let counts = sweep.trials.unwrap_or_default();
     writeln!(out, "sweep {}, trials: {}", sweep.name, counts_in_words(&counts))?;
@@ -102,6 +109,10 @@ pub fn sweep_table(sweep: &Sweep, parts: Vec<TablePart>, style: Style) -> io::Re
         table.part(part)?;
     }
     table.finish()?;
+    if !claims.is_empty() {
+        writeln!(out)?;
+        expectations(&sweep.name, claims, style, &mut out)?;
+    }
     Ok(String::from_utf8(out).expect("the table is written as UTF-8"))
 }
 

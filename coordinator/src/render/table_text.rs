@@ -205,7 +205,7 @@ fn least_mean(page: &[TableRow]) -> f64 {
 }
 
 /// `3, 1 diverged, 2 unfinished`.
-fn trials(summary: &Summary) -> String {
+pub(super) fn trials(summary: &Summary) -> String {
     let mut text = summary.n.to_string();
     let others = [
         (summary.diverged, "diverged"),

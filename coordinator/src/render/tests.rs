@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use common::wire::{
-    Attempt, AttemptId, AttemptOutcome, Cell, EpochReport, OutcomeKind, Provenance, Summary, Sweep,
-    TableColumn, TablePart, TableRow, Trial, TrialCounts, Worker, WorkerSlot, cell::Value,
+    Attempt, AttemptId, AttemptOutcome, Cell, EpochReport, Expectation, ExpectationSide,
+    OutcomeKind, ProbeConfig, ProbePoint, Provenance, Setting, Summary, Sweep, TableColumn,
+    TablePart, TableRow, Trial, TrialCounts, Verdict, Worker, WorkerSlot, cell::Value,
 };
 
 use super::*;
@@ -362,7 +363,7 @@ fn sweep_that_completed_is_shown_with_its_table() {
         trials: Some(TrialCounts { completed: 7, diverged: 3, ..TrialCounts::default() }),
         ..some_sweep()
     };
-    let text = sweep_table(&sweep, pivoted(), Style::default()).unwrap();
+    let text = sweep_table(&sweep, pivoted(), &[], Style::default()).unwrap();
     let expected = "sweep depth, trials: 7 completed, 3 diverged\ntest_error in %: mean";
     assert!(text.starts_with(expected), "{text}");
     assert!(text.ends_with(&plain(Format::Text, pivoted())), "{text}");
@@ -620,4 +621,122 @@ fn trial_as_json() {
 #[test]
 fn logs_cannot_steer_a_terminal() {
     assert_eq!(printable("a\n\tb\u{1b}[1m\r\n"), "a\n\tb\u{fffd}[1m\u{fffd}\n");
+}
+
+fn setting(param: &str, values: &[&str]) -> Setting {
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    Setting { param: param.into(), values }
+}
+
+fn claims() -> Vec<Expectation> {
+    let side = |name: &str, stated: Vec<Setting>, summary| {
+        let chosen = Vec::new();
+        Some(ExpectationSide { name: name.into(), stated, chosen, summary: Some(summary) })
+    };
+    let relu = vec![setting("activation", &["relu"]), setting("init_gain", &["1"])];
+    let deeper = Expectation {
+        claim: "GReLU trains deeper\u{1b} than ReLU".into(),
+        metric: "test_error".into(),
+        common: vec![setting("depth", &["40", "80"])],
+        first: side("less", vec![setting("activation", &["grelu"])], summary(3, 0.058, 0.002)),
+        second: side("than", relu, Summary { diverged: 1, ..summary(2, 0.31, 0.02) }),
+        confidence: 0.95,
+        verdict: Verdict::Supported.into(),
+        difference: Some(-0.252),
+        low: Some(-0.4),
+        high: Some(-0.1),
+        t: Some(-15.0),
+        degrees_of_freedom: Some(1.0),
+        ..Expectation::default()
+    };
+    let mut best = side("similar", vec![setting("dropout", &["gradual"])], summary(3, 0.5, 0.0));
+    best.as_mut().unwrap().chosen = vec![setting("p", &["0.8"])];
+    let none = Summary { unfinished: 2, ..summary(1, 1.0, 0.0) };
+    let similar = Expectation {
+        claim: "as often".into(),
+        metric: "diverged".into(),
+        first: best,
+        second: side("to", vec![setting("dropout", &["static"])], none),
+        within: Some(0.1),
+        best_by: "val_error".into(),
+        confidence: 0.999,
+        verdict: Verdict::Undecided.into(),
+        note: "`to` has 1 value, 2 are needed".into(),
+        ..Expectation::default()
+    };
+    vec![deeper, similar]
+}
+
+#[test]
+fn claims_are_shown_with_what_they_rest_on() {
+    let mut out = Vec::new();
+    expectations("depths", &claims(), Style::default(), &mut out).unwrap();
+    let expected = "\
+sweep depths, claims: 1 supported, 1 undecided
+
+supported: GReLU trains deeper\u{fffd} than ReLU
+  where       depth 40 or 80
+  less        activation grelu: test_error 5.80 ± 0.20 % (3)
+  than        activation relu, init_gain 1: test_error 31.00 ± 2.00 % (2, 1 diverged)
+  difference  -25.20 percentage points, 95 % interval -40.00 to -10.00
+
+undecided: as often
+  similar  dropout gradual (best by val_error: p 0.8): diverged 50.00 ± 0.00 % (3)
+  to       dropout static: diverged 100.00 % (1, 2 unfinished)
+  note     `to` has 1 value, 2 are needed
+";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+    let json = expectations_json(&claims());
+    assert_eq!(
+        (&json[0]["verdict"], &json[0]["difference"]),
+        (&"supported".into(), &(-0.252).into())
+    );
+    assert_eq!(json[0]["where"]["depth"][1], "80");
+    assert_eq!(json[1]["sides"][0]["chosen"]["p"][0], "0.8");
+    assert_eq!(json[1]["low"], serde_json::Value::Null);
+    let mut out = Vec::new();
+    expectations("depths", &[], Style::default(), &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("sweep depths expects nothing"));
+}
+
+#[test]
+fn probes_are_shown_with_their_curves() {
+    let point = ProbePoint { epoch: 3, rate: 0.27, val_error: 0.051, n: 2 };
+    let risen = ProbeConfig {
+        config: vec![setting("depth", &["2"])],
+        rate: Some(Summary { diverged: 1, ..summary(2, 0.27, 0.03) }),
+        val_error: Some(summary(2, 0.05, 0.001)),
+        curve: vec![point],
+        ..ProbeConfig::default()
+    };
+    let level = ProbeConfig {
+        config: vec![setting("depth", &["10"])],
+        level: 2,
+        level_rate: Some(0.9),
+        ..ProbeConfig::default()
+    };
+    let mut out = Vec::new();
+    probe(&[risen.clone(), level], Style::default(), &mut out).unwrap();
+    let expected = "\
+dropout rate from which on val_error rises: mean ± standard deviation (trials)
+
+config    rate                         val_error there     did not rise
+───────────────────────────────────────────────────────────────────────
+depth 2   0.270 ± 0.030 (2, 1 diverged)  5.00 ± 0.10 % (2)  -
+depth 10  - (0)                        - (0)              2 up to 0.900
+
+depth 2
+epoch   rate  val_error %  trials
+─────────────────────────────────
+    3  0.270         5.10       2
+";
+    let text = String::from_utf8(out).unwrap();
+    let words = |text: &str| -> Vec<String> {
+        let rules = |word: &&str| !word.starts_with('─');
+        text.split_whitespace().filter(rules).map(str::to_owned).collect()
+    };
+    assert_eq!(words(&text), words(expected), "{text}");
+    let json = probe_json(&[risen]);
+    assert_eq!(json[0]["rate"]["mean"], 0.27);
+    assert_eq!((&json[0]["curve"][0]["epoch"], &json[0]["did_not_rise"]), (&3.into(), &0.into()));
 }

@@ -20,7 +20,7 @@ use crate::query::{Class, QueryError, Reader};
 
 /// Readers at one time: each has a connection and a thread. Further calls wait their turn.
 const READERS_MAX: usize = 8;
-/// Parts of a table that wait for a slow client; each is below the largest message.
+/// Parts of an answer that wait for a slow client; each is below the largest message.
 const PARTS_WAITING_MAX: usize = 2;
 
 /// The service.
@@ -54,13 +54,42 @@ impl Sweeps {
         });
         answer.await.map_err(|_| Status::internal("reading the store panicked"))?
     }
+
+    /// As `read`, of an answer that comes in parts.
+    async fn stream<T, F>(&self, read: F) -> Response<ReceiverStream<Result<T, Status>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader, Parts<'_, T>) -> Result<(), QueryError> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.readers).acquire_owned().await;
+        let turn = turn.expect("the readers' turns are never closed");
+        let state = self.state.clone();
+        let (sender, receiver) = mpsc::channel(PARTS_WAITING_MAX);
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let mut send = |part| match sender.blocking_send(Ok(part)) {
+                Ok(()) => ControlFlow::Continue(()),
+                // The client has gone.
+                Err(_) => ControlFlow::Break(()),
+            };
+            let read = Reader::open(&state).and_then(|reader| read(&reader, &mut send));
+            if let Err(error) = read {
+                drop(sender.blocking_send(Err(status(&error))));
+            }
+        });
+        Response::new(ReceiverStream::new(receiver))
+    }
 }
+
+/// Takes the parts of an answer.
+type Parts<'s, T> = &'s mut dyn FnMut(T) -> ControlFlow<()>;
 
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl SweepService for Sweeps {
     type GetTableStream = ReceiverStream<Result<wire::TablePart, Status>>;
+    type GetProbeStream = ReceiverStream<Result<wire::ProbeConfig, Status>>;
 
     async fn list_sweeps(
         &self,
@@ -86,23 +115,23 @@ impl SweepService for Sweeps {
         request: Request<wire::TableRequest>,
     ) -> Answer<ReceiverStream<Result<wire::TablePart, Status>>> {
         let request = request.into_inner();
-        let turn = Arc::clone(&self.readers).acquire_owned().await;
-        let turn = turn.expect("the readers' turns are never closed");
-        let state = self.state.clone();
-        let (sender, receiver) = mpsc::channel(PARTS_WAITING_MAX);
-        tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let mut send = |part| match sender.blocking_send(Ok(part)) {
-                Ok(()) => ControlFlow::Continue(()),
-                // The client has gone.
-                Err(_) => ControlFlow::Break(()),
-            };
-            let read = Reader::open(&state).and_then(|reader| reader.table(&request, &mut send));
-            if let Err(error) = read {
-                drop(sender.blocking_send(Err(status(&error))));
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(self.stream(move |reader, send| reader.table(&request, send)).await)
+    }
+
+    async fn get_expectations(
+        &self,
+        request: Request<wire::GetExpectationsRequest>,
+    ) -> Answer<wire::Expectations> {
+        let name = request.into_inner().sweep;
+        self.read(move |reader| reader.expectations(&name)).await.map(Response::new)
+    }
+
+    async fn get_probe(
+        &self,
+        request: Request<wire::GetProbeRequest>,
+    ) -> Answer<ReceiverStream<Result<wire::ProbeConfig, Status>>> {
+        let request = request.into_inner();
+        Ok(self.stream(move |reader, send| reader.probe(&request, send)).await)
     }
 
     async fn get_trial(&self, request: Request<wire::GetTrialRequest>) -> Answer<wire::Trial> {

@@ -12,11 +12,13 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 /// Methods of our own services; any other is one label, so that a scanner makes no series.
-const METHODS: [&str; 7] = [
+const METHODS: [&str; 9] = [
     "/gradsweep.v1.WorkerService/Attach",
     "/gradsweep.v1.SweepService/ListSweeps",
     "/gradsweep.v1.SweepService/GetSweep",
     "/gradsweep.v1.SweepService/GetTable",
+    "/gradsweep.v1.SweepService/GetExpectations",
+    "/gradsweep.v1.SweepService/GetProbe",
     "/gradsweep.v1.SweepService/GetTrial",
     "/gradsweep.v1.SweepService/GetLog",
     "/gradsweep.v1.SweepService/ListWorkers",

@@ -29,7 +29,7 @@ async fn a_sweep_completes_and_its_table_is_printed() {
         worker.complete(&lease).await;
     }
     let output = server.output.clone();
-    assert_eq!(server.ended().await, End::Done { failed: 0 });
+    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
     let table = output.text();
     assert!(table.contains("tiny") && table.contains("25.0"), "{table}");
     assert_eq!(endpoint::read(state.path()).unwrap(), None, "no endpoint is left behind");
@@ -40,8 +40,26 @@ async fn a_sweep_completes_and_its_table_is_printed() {
     // The same command again has nothing to do, and says the same.
     let again = Server::start(state.path(), SWEEP).await;
     let output = again.output.clone();
-    assert_eq!(again.ended().await, End::Done { failed: 0 });
+    assert_eq!(again.ended().await, End::Done { failed: 0, contradicted: 0 });
     assert_eq!(output.text(), table);
+}
+
+#[tokio::test]
+async fn claims_are_judged_below_the_table() {
+    let state = tempfile::tempdir().unwrap();
+    let claims = "expect: [{claim: depth does not matter, similar: {depth: 2}, to: {depth: 3}, \
+                  where: {width: 16}, within: 0.1, best_by: val_error}]\n";
+    let server = Server::start(state.path(), &format!("{SWEEP}{claims}")).await;
+    let mut worker = Worker::attach(&server, hello(1, Vec::new())).await;
+    for _ in 0..TRIALS {
+        let lease = worker.lease().await;
+        worker.complete(&lease).await;
+    }
+    let output = server.output.clone();
+    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    let text = output.text();
+    let judged = "\n\nsweep tiny, claims: 1 supported\n\nsupported: depth does not matter\n";
+    assert!(text.contains(judged), "{text}");
 }
 
 #[tokio::test]
@@ -58,7 +76,7 @@ async fn failed_trials_are_told_at_the_end() {
             worker.complete(&lease).await;
         }
     }
-    assert_eq!(server.ended().await, End::Done { failed: 1 });
+    assert_eq!(server.ended().await, End::Done { failed: 1, contradicted: 0 });
 }
 
 #[tokio::test]
@@ -91,7 +109,7 @@ async fn a_broken_stream_is_attached_again_with_what_runs() {
         let lease = second.lease().await;
         second.complete(&lease).await;
     }
-    assert_eq!(server.ended().await, End::Done { failed: 0 });
+    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
     let trial = stored_trial(state.path(), &attempt(&lease).trial);
     assert_eq!((trial.attempts.len(), trial.epochs.len()), (1, 2));
 }
@@ -127,7 +145,7 @@ async fn reports_of_a_stale_attempt_are_counted_and_dropped() {
     worker.report(vec![epoch(&old, 1), outcome(&old, wire::OutcomeKind::Diverged)]).await;
     server.page_has("/metrics", "gradsweep_stale_reports_total 2").await;
     worker.complete(&lease).await;
-    assert_eq!(server.ended().await, End::Done { failed: 0 });
+    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
     let trial = stored_trial(state.path(), &old.trial);
     assert_eq!((trial.state.as_str(), trial.attempts.len()), ("completed", 2));
     let epochs = trial.epochs.iter().map(|epoch| epoch.attempt.as_ref().unwrap().attempt);
@@ -156,7 +174,7 @@ async fn a_server_that_starts_again_goes_on() {
         let lease = worker.lease().await;
         worker.complete(&lease).await;
     }
-    assert_eq!(server.ended().await, End::Done { failed: 0 });
+    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
     let sweep = Reader::open(state.path()).unwrap().sweep("tiny").unwrap();
     assert_eq!((sweep.trials.unwrap().completed, sweep.epochs), (TRIALS as u64, 16));
 }

@@ -7,9 +7,9 @@ use common::wire::{self, TableRequest, cell};
 
 use super::space::{self, Points, Setting, Survey};
 use super::{Parts, Sink, column, metric, param_cell, params};
-use crate::query::statistics::{self, Place, Summary, pivot};
+use crate::query::group::{self, Ranked};
+use crate::query::statistics::{self, Place, pivot};
 use crate::query::{Known, Metric, QueryError, Reader};
-use crate::store::text;
 
 /// Columns of a table: its first part and each row stay under a message's size.
 const COLUMNS_MAX: usize = 2_000;
@@ -23,19 +23,6 @@ struct Layout {
     metric: Metric,
     best_by: Option<Metric>,
 }
-
-/// The trials of a config, or of several that differ in pooled parameters only.
-#[derive(Clone, Default)]
-struct Group {
-    values: Vec<f64>,
-    choosing: Vec<f64>,
-    diverged: u64,
-    failed: u64,
-    unfinished: u64,
-}
-
-/// A group with the ranks of its settings, by row, column and choice parameter.
-type Ranked = (Box<[usize]>, Group);
 
 impl Reader {
     pub(super) fn table_of_configs(
@@ -52,13 +39,14 @@ impl Reader {
         params.extend(&layout.choice);
         let points = self.points(sweep, request.removed, &params)?;
         let settings = ranked_settings(&params, &points);
-        let groups = self.groups(sweep, request.removed, &layout, |config| {
+        let metrics = (layout.metric, layout.best_by.unwrap_or(layout.metric));
+        let groups = self.groups(sweep, request.removed, metrics, |config| {
             let point = &points[&config];
             let mut ranks = Vec::with_capacity(params.len());
             for (at, param) in params.iter().enumerate() {
                 ranks.push(space::rank(*param, &settings[at], &point[at]));
             }
-            ranks.into()
+            Some(ranks.into())
         })?;
         drop(snapshot);
         send(&layout, &settings, &groups, sink)
@@ -76,7 +64,7 @@ impl Reader {
         let mut metric_name = request.metric.clone();
         let axes_are_given = !rows.is_empty() || !columns.is_empty();
         if !axes_are_given || metric_name.is_empty() {
-            let own = self.default_table(sweep)?;
+            let own = self.file(sweep)?.table;
             if !axes_are_given {
                 let fits = |param: &Param| survey.has(*param) && !pool.contains(param);
                 rows = own.rows.into_iter().filter(fits).collect();
@@ -100,78 +88,6 @@ impl Reader {
             return Err(QueryError::NoAxis { params: choice });
         }
         Ok(Layout { rows, columns, choice, metric, best_by })
-    }
-
-    /// The trials by the ranks of their config's settings, in the order of expansion.
-    fn groups(
-        &self,
-        sweep: &Known,
-        removed: bool,
-        layout: &Layout,
-        mut ranks: impl FnMut(i64) -> Box<[usize]>,
-    ) -> Result<Vec<Ranked>, QueryError> {
-        let wrong = self.wrong("the trials");
-        let shown = layout.metric.name();
-        let choosing = layout.best_by.unwrap_or(layout.metric).name();
-        let sql = format!(
-            "SELECT t.config, t.state, o.{shown}, o.{choosing}
-             FROM members m JOIN trials t ON t.id = m.trial LEFT JOIN outcomes o ON o.trial = t.id
-             WHERE m.sweep = ?1 AND (?2 OR m.removed = 0) ORDER BY m.place, m.trial"
-        );
-        let mut statement = self.connection.prepare_cached(&sql).map_err(wrong)?;
-        let mut rows = statement.query((sweep.id, removed)).map_err(wrong)?;
-        let mut of_config: HashMap<i64, usize> = HashMap::new();
-        let mut of_ranks: BTreeMap<Box<[usize]>, usize> = BTreeMap::new();
-        let mut groups: Vec<Ranked> = Vec::new();
-        while let Some(row) = rows.next().map_err(wrong)? {
-            let config = row.get(0).map_err(wrong)?;
-            let at = *of_config.entry(config).or_insert_with(|| {
-                let ranks = ranks(config);
-                *of_ranks.entry(ranks).or_insert_with_key(|ranks| {
-                    groups.push((ranks.clone(), Group::default()));
-                    groups.len() - 1
-                })
-            });
-            groups[at].1.add(row).map_err(wrong)?;
-        }
-        Ok(groups)
-    }
-}
-
-impl Group {
-    fn add(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
-        let state: String = row.get(1)?;
-        match state.as_str() {
-            "completed" => {
-                self.values.extend(row.get::<_, Option<f64>>(2)?);
-                self.choosing.extend(row.get::<_, Option<f64>>(3)?);
-            }
-            "diverged" => self.diverged += 1,
-            "failed" => self.failed += 1,
-            _ => {
-                debug_assert!(
-                    [text::PENDING, text::RUNNING, "cancelled"].contains(&state.as_str()),
-                    "the schema checks states"
-                );
-                self.unfinished += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn summary(&self) -> wire::Summary {
-        let counts = wire::Summary {
-            diverged: self.diverged,
-            failed: self.failed,
-            unfinished: self.unfinished,
-            ..wire::Summary::default()
-        };
-        match statistics::summarise(&self.values) {
-            None => counts,
-            Some(Summary { n, mean, std, min, max, median }) => {
-                wire::Summary { n: n as u64, mean, std, min, max, median, ..counts }
-            }
-        }
     }
 }
 
@@ -223,7 +139,8 @@ fn send(
     }
     let mut cells: BTreeMap<(usize, usize), wire::Summary> = BTreeMap::new();
     for (at, candidates) in &pivot.cells {
-        cells.insert(*at, chosen(groups, candidates).summary());
+        let chosen = group::chosen(groups, candidates);
+        cells.insert(*at, groups[chosen].1.summary());
     }
     if layout.metric.lower_is_better() {
         mark_best(&mut cells, pivot.rows.len(), pivot.columns.len());
@@ -254,22 +171,6 @@ fn send(
     }
     parts.finish();
     Ok(())
-}
-
-/// Of several configs in a cell the one whose mean of the choosing metric is the lowest; the
-/// first of them where they tie or none has a value.
-fn chosen<'g>(groups: &'g [Ranked], candidates: &[usize]) -> &'g Group {
-    let mut best: Option<(f64, usize)> = None;
-    for candidate in candidates {
-        let Some(summary) = statistics::summarise(&groups[*candidate].1.choosing) else {
-            continue;
-        };
-        if best.is_none_or(|(least, _)| summary.mean < least) {
-            best = Some((summary.mean, *candidate));
-        }
-    }
-    let chosen = best.map_or(candidates[0], |(_, candidate)| candidate);
-    &groups[chosen].1
 }
 
 fn mark_best(cells: &mut BTreeMap<(usize, usize), wire::Summary>, rows: usize, columns: usize) {

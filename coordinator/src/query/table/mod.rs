@@ -10,11 +10,10 @@ pub use epochs::EPOCH_METRICS;
 use std::ops::ControlFlow;
 
 use common::config::{Param, Value};
-use common::spec::{self, TableSpec};
 use common::wire::{self, TableLevel, TablePart, TableRequest, TableRow, cell};
 use prost::Message;
 
-use super::{Known, Metric, QueryError, Reader, error};
+use super::{Metric, QueryError, Reader, error};
 use space::Survey;
 
 /// A part is sent when its rows reach this size, a fraction of the largest message.
@@ -47,20 +46,6 @@ impl Reader {
                 self.table_of_epochs(&sweep, request.removed, sink)
             }
         }
-    }
-
-    /// The table that the sweep's own file asks for.
-    fn default_table(&self, sweep: &Known) -> Result<TableSpec, QueryError> {
-        let yaml: String = self
-            .connection
-            .query_row("SELECT yaml FROM sweeps WHERE id = ?", [sweep.id], |row| row.get(0))
-            .map_err(self.wrong("the sweeps"))?;
-        // Its size was accepted when it was applied.
-        let options = spec::Options { trials_max: u64::MAX, ..spec::Options::default() };
-        let (sweep, _warnings) = spec::load(&yaml, &sweep.name, &options).map_err(|source| {
-            QueryError::SweepFile { sweep: sweep.name.clone(), source: Box::new(source) }
-        })?;
-        Ok(sweep.table)
     }
 }
 

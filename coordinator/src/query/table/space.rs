@@ -85,7 +85,8 @@ impl Reader {
         Ok(params.iter().map(|param| config.get(*param)).collect())
     }
 
-    fn each_config(
+    /// Every config of a sweep with its id.
+    pub(in crate::query) fn each_config(
         &self,
         sweep: &Known,
         removed: bool,
