@@ -30,6 +30,8 @@ COMMAND_SECONDS_MAX = 900
 WIDTH, BATCH = 512, 500
 STEP_DEPTHS = (8, 20, 100)
 COHORT_SIZE = 16
+CNN_WIDTH, CNN_BATCH = 96, 256
+CNN_COHORT_SIZES = (1, 2, 4)
 # Twenty steps: one epoch of this many examples in batches of 100.
 SHORT_EXAMPLES = 2000
 # Rounding alone, over twenty steps in fp32: between devices, and in a cohort against solo.
@@ -107,11 +109,11 @@ class Programs:
             raise CheckError(f"{program} ended with status {done.returncode}: {tail}")
         return done.stdout
 
-    def train(self, device, data, trials):
+    def train(self, device, data, trials, model="mlp"):
         """Trains one cohort; the epoch reports and the outcome of each trial, by its name."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             description = pathlib.Path(folder, "cohort.json")
-            cohort = {"model": "mlp", "data": data, "trials": trials}
+            cohort = {"model": model, "data": data, "trials": trials}
             description.write_text(json.dumps(cohort))
             options = ["--device", device, "--checkpoints", folder, "--data", self.here / "data"]
             text = self.run("trainer", *options, "--cohort", description)
@@ -128,6 +130,12 @@ class Programs:
 
     def step_ms(self, device, depth, cohort_size, steps):
         shape = ["--width", WIDTH, "--batch", BATCH, "--depth", depth]
+        shape += ["--cohort-size", cohort_size, "--steps", steps]
+        text = self.run("trainer", "--device", device, "bench-step", *shape)
+        return json.loads(text)["median_ms"]
+
+    def cnn_step_ms(self, device, cohort_size, steps):
+        shape = ["--model", "cnn", "--width", CNN_WIDTH, "--batch", CNN_BATCH]
         shape += ["--cohort-size", cohort_size, "--steps", steps]
         text = self.run("trainer", "--device", device, "bench-step", *shape)
         return json.loads(text)["median_ms"]
@@ -223,6 +231,29 @@ def short_trials():
     return trials
 
 
+def family_trials():
+    """By model: its data set, and trials of one cohort in which something is gradual."""
+    base = {"batch_size": 50, "epochs": 1, "train_examples": 1000, "val_examples": 500}
+    base.update(select="any", tau=2, patience=None)
+
+    def trials(*own):
+        return [
+            {"trial": f"{index:016x}", "seed": index, "params": {**base, **params}}
+            for index, params in enumerate(own)
+        ]
+
+    cnn = {"width": 16, "augment_flip": False}
+    conv = {**cnn, "conv": "identity_to_conv", "pooling": "gradual"}
+    norm = {**cnn, "norm": "gradual_batch", "activation": "leaky_relu"}
+    stn = {"stn_init": "small_normal"}
+    return [
+        ("cnn", "strokes", trials(conv, {**conv, "activation": "grelu"}, {**cnn, "p": 0.1})),
+        ("cnn", "strokes", trials(norm, {**norm, "norm": "batch"})),
+        ("rnn", "strokes", trials({"width": 64, "activation": "grelu"}, {"width": 64})),
+        ("stn", "cluttered-mnist", trials({**stn, "transformer": "gradual"}, stn)),
+    ]
+
+
 def mnist_trials():
     params = {"depth": 2, "width": 512, "activation": "relu", "batch_size": 500}
     params.update(epochs=5, lr=1e-3, patience=None)
@@ -275,6 +306,40 @@ def cohort_section(report, programs, device):
     worst = largest_difference(together, alone)
     limit = COHORT_DIFFERENCE_MAX
     report.check(worst <= limit, f"largest relative difference {worst:.2e}, at most {limit:.0e}")
+
+
+def families_section(report, programs, cuda, cpu):
+    report.section(f"the other models over 20 steps, {cuda} against {cpu}")
+    for model, data, trials in family_trials():
+        on_cuda, _ = programs.train(cuda, data, trials, model)
+        on_cpu, _ = programs.train(cpu, data, trials, model)
+        worst = largest_difference(on_cuda, on_cpu)
+        limit = DEVICE_DIFFERENCE_MAX
+        text = f"{model}: largest relative difference {worst:.2e}, at most {limit:.0e}"
+        report.check(worst <= limit, text)
+
+
+def family_cohorts_section(report, programs, device):
+    report.section(f"cohorts of the other models against each trial alone on {device}")
+    for model, data, trials in family_trials():
+        together, _ = programs.train(device, data, trials, model)
+        alone = {}
+        for trial in trials:
+            alone.update(programs.train(device, data, [trial], model)[0])
+        worst = largest_difference(together, alone)
+        limit = COHORT_DIFFERENCE_MAX
+        text = f"{model}: largest relative difference {worst:.2e}, at most {limit:.0e}"
+        report.check(worst <= limit, text)
+
+
+def cnn_steps_section(report, programs, device):
+    report.section(f"one CNN step on {device}: width {CNN_WIDTH}, batch {CNN_BATCH}, fp32")
+    solo_ms = None
+    for size in CNN_COHORT_SIZES if device != "cpu" else CNN_COHORT_SIZES[:1]:
+        step_ms = programs.cnn_step_ms(device, size, 2 if device == "cpu" else 20)
+        solo_ms = solo_ms or step_ms
+        gain = size * solo_ms / step_ms
+        report.line(f"cohort of {size}: {step_ms:9.3f} ms, {gain:.2f} times solo's examples/s")
 
 
 def steps_section(report, programs, device):
@@ -367,9 +432,14 @@ def measure(report, programs, devices):
     cuda = next((device for device in usable if device != "cpu"), None)
     sections = [("MNIST", usable[:1], mnist_section)]
     sections += [(f"a step on {device}", [device], steps_section) for device in usable]
+    sections += [(f"a CNN step on {device}", [device], cnn_steps_section) for device in usable]
     sections += [(f"a cohort on {device}", [device], cohort_section) for device in usable]
+    sections += [
+        (f"other cohorts on {device}", [device], family_cohorts_section) for device in usable
+    ]
     if cuda and "cpu" in usable:
         sections.append(("losses on both devices", [cuda, "cpu"], losses_section))
+        sections.append(("other models on both devices", [cuda, "cpu"], families_section))
     sections.append(("the quickstart", [usable], quickstart_section))
     for what, arguments, section in sections if usable else []:
         try:

@@ -161,7 +161,7 @@ class Check(Case):
     def test_a_sound_host_passes_and_everything_is_measured(self):
         status, stdout, stderr = self.check()
         self.assertEqual(status, 0, stdout + stderr)
-        self.assertIn("11 passed, 0 failed, 0 not measured", stdout)
+        self.assertIn("23 passed, 0 failed, 0 not measured", stdout)
         self.assertIn("depth 100:    12.500 ms", stdout)
         self.assertEqual((self.folder / "report.txt").read_text(), stdout)
 

@@ -131,6 +131,10 @@ fn unpack_version(packed: u64) -> String {
 }
 
 fn open_cuda(name: DeviceName, ordinal: usize) -> Result<tch::Device, DeviceError> {
+    // By default cuDNN rounds the operands of fp32 convolutions to TF32, which is another precision
+    // than the one that results are labelled with, and libtorch's switch is not in its bindings.
+    // SAFETY: the process is about to hold its device and has no other thread yet.
+    unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
     let flags = RTLD_NOW | RTLD_GLOBAL;
     // SAFETY: libtorch's own CUDA library; its initialisers register kernels and nothing else.
     let library = unsafe { Library::open(Some("libtorch_cuda.so"), flags) }
