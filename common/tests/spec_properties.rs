@@ -260,7 +260,7 @@ fn spellings_of_a_number_are_one_number() {
 }
 
 #[test]
-fn the_files_in_sweeps_load() {
+fn the_files_in_sweeps_mean_what_they_say() {
     let load_file = |name: &str, options: &Options| {
         let path = format!("{}/../sweeps/{name}", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
@@ -270,8 +270,14 @@ fn the_files_in_sweeps_load() {
     let counts = Counts { points: 28, excluded: 1, collapsed: 0, configs: 27, trials: 135 };
     assert_eq!((depth.counts(), warnings.len()), (counts, 0));
     let small = Options { overlay: Some("small".into()), ..Options::default() };
-    let sets =
-        ["base.width=128", "base.epochs=5", "base.tau=2", "grid.depth=[2,10,40,80]", "seeds=3"];
+    let sets = [
+        "base.width=128",
+        "base.epochs=5",
+        "base.tau=2",
+        "grid.depth=[2,10,40,80]",
+        "seeds=3",
+        "expect=[]",
+    ];
     let sets = Options { sets: sets.map(String::from).into(), ..Options::default() };
     let (by_overlay, _) = load_file("depth.yaml", &small);
     let (by_sets, warnings) = load_file("depth.yaml", &sets);

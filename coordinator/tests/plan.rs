@@ -119,7 +119,7 @@ fn the_estimate_is_the_arithmetic_it_says() {
     assert_eq!(plan.estimate.network_parameters, (parameters, parameters));
     let trial = weights * (2.0 * (6.0 * 50_000.0 + 2.0 * 10_000.0) + 2.0 * 10_000.0);
     assert_eq!((plan.estimate.flops_trial_max, plan.estimate.flops), (trial, 3.0 * trial));
-    let numbers = 5.0 * parameters + 50.0 * (2.0 * 30.0 + 784.0);
+    let numbers = 5.0 * parameters + 50.0 * (2.0 * 40.0 + 784.0);
     assert_eq!(plan.estimate.trial_bytes_max, 4.0 * numbers);
     assert_eq!(plan.estimate.data_bytes, 4.0 * 70_000.0 * 784.0);
 }

@@ -3,8 +3,8 @@
 //!
 //! x `[B, K, 60, 60]`, or `[B, 1, 60, 60]` that all share, to y `[B, K, 20, 20]`. The transformer
 //! samples x at `θ·(u, v, 1)` for (u, v) on a 20×20 grid over [-1, 1]², ends included, bilinear
-//! with zeros outside; `θ = identity + localisation(x)`. The mean is that of 3×3 windows. Images are in
-//! [0, 1]: zeros outside of another range make the transformer zoom out.
+//! with zeros outside; `θ = identity + localisation(x)`. The mean is that of 3×3 windows. Images
+//! are in [0, 1]: zeros outside of another range make the transformer zoom out.
 
 use tch::Tensor;
 

@@ -4,6 +4,8 @@
 
 mod support;
 
+use common::config::{Config, Param};
+use common::work::Work;
 use gradnet::activation::Activation;
 use gradnet::batch_norm::Norm;
 use gradnet::conv::ConvKind;
@@ -150,6 +152,28 @@ fn the_papers_cnn_has_its_number_of_parameters() {
     let model = model(cnn, &[Trial::plain(1)], Kind::Float);
     let count = model.parameters().iter().map(|parameter| parameter.tensor.numel()).sum::<usize>();
     assert_eq!(count, 1_286_698);
+}
+
+/// The estimate of `plan` and the scheduler counts what the nets are made of.
+#[test]
+fn the_estimated_size_is_that_of_the_net() {
+    for (model, data, params) in [
+        ("mlp", "mnist", r#"{"depth": 4, "width": 64}"#),
+        ("cnn", "cifar10", r#"{"width": 96}"#),
+        ("cnn", "cifar10", r#"{"width": 16, "conv": "conv_to_nin", "norm": "batch"}"#),
+        ("cnn", "cifar10", r#"{"width": 16, "conv": "highway"}"#),
+        ("stn", "cluttered-mnist", r#"{"transformer": "gradual"}"#),
+        ("stn", "cluttered-mnist", r#"{"transformer": "none"}"#),
+        ("rnn", "mnist", r#"{"depth": 2, "width": 32}"#),
+    ] {
+        let config = Config::from_json(model, data, params).expect("a valid config");
+        let trial = Trial::from_config(&config, 1).expect("a trial");
+        let (image, width) = (config.data.image(), config.count(Param::Width));
+        let architecture = Architecture::of(config.model, image, width, 10);
+        let net = Model::new(architecture, &[trial], Kind::Float, Device::Cpu);
+        let count: usize = net.parameters().iter().map(|p| p.tensor.numel()).sum();
+        assert_eq!(Work::of(&config).parameters, count as f64, "{model} {params}");
+    }
 }
 
 #[test]

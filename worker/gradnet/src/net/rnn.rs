@@ -2,9 +2,9 @@
 //! goes from linear to its nonlinearity as the activation's gate opens.
 //!
 //! `h_t = act(W·x_t + U·h_{t-1} + b)` with h_0 = 0, `depth` such layers one above the other,
-//! dropout after each on the way up; the logits are a linear map of the top layer's last state. With
-//! `activation: grelu` the recurrence begins linear, and orthogonal U keeps its signal over any
-//! number of steps; `activation: relu` is the plain comparison.
+//! dropout after each on the way up; the logits are a linear map of the top layer's last state.
+//! With `activation: grelu` the recurrence begins linear, and orthogonal U keeps its signal over
+//! any number of steps; `activation: relu` is the plain comparison.
 //!
 //! Parameters: `hidden.l.input.weight` `[K, width, columns]`, `hidden.l.recurrent.weight`
 //! `[K, width, width]`, `hidden.l.bias` `[K, width]`, …, `output.weight`, `output.bias`.
