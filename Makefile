@@ -44,6 +44,8 @@ lint: libtorch ## formatting, clippy, and the checks that are installed
 
 bench: build ## time a training step against PyTorch eager
 	$(PYTHON) worker/trainer/benches/step_against_pytorch.py --trainer $(BIN)/trainer
+	$(PYTHON) worker/trainer/benches/step_against_pytorch.py --trainer $(BIN)/trainer \
+	    --model cnn --steps 1
 
 gpu-check: build ## pack dist/gpu-check, a folder to run on a GPU host
 	deploy/gpu-check/pack.sh $(BIN) dist/gpu-check

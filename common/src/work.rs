@@ -51,9 +51,9 @@ impl Work {
         let word = |param| config.word(param).unwrap_or_default();
         let mut inputs = channels;
         let mut places = height * columns;
-        for (widths, area, pooled) in CNN_LAYERS {
+        for (layer, (widths, area, pooled)) in CNN_LAYERS.into_iter().enumerate() {
             let outputs = widths * width;
-            let is_equal = inputs == outputs;
+            let is_equal = layer > 0 && inputs == outputs;
             self.layer(inputs * area, outputs, places);
             match word(Param::Conv) {
                 "nin" | "conv_to_nin" if area > 1.0 => self.layer(outputs, outputs, places),

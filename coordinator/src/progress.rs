@@ -206,7 +206,11 @@ impl Progress {
                     shown.over.insert(sweep.name.clone(), said.contradicted);
                     self.print(&said.text);
                 }
-                Err(error) => tracing::error!(sweep = %sweep.name, "no table: {error}"),
+                Err(error) => {
+                    // Claims that were not judged are no claims that held.
+                    shown.over.insert(sweep.name.clone(), 1);
+                    tracing::error!(sweep = %sweep.name, "no table and no claims: {error}");
+                }
             }
             // At the end of a run the failures of all its sweeps stand together.
             if !self.until_done {
@@ -233,7 +237,7 @@ struct Shown {
     bars: BTreeMap<SweepName, Bar>,
     /// Sweeps that were seen with work left.
     begun: BTreeSet<SweepName>,
-    /// Sweeps whose end was shown, with their contradicted claims.
+    /// Sweeps whose end was shown, with their contradicted claims; 1 where none could be judged.
     over: BTreeMap<SweepName, u64>,
 }
 

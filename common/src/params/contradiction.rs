@@ -23,7 +23,8 @@ const LINEAR_NIN: Contradiction = Contradiction {
 
 const MIRRORED_DIGITS: Contradiction = Contradiction {
     params: &[Param::AugmentFlip],
-    problem: "a mirrored digit is not that digit: `augment_flip: true` trains on wrong labels",
+    problem: "a mirrored digit is not that digit: `augment_flip: true`, the default of `cnn`, \
+              trains on wrong labels",
     accepted: "augment_flip: false with digits, or data: cifar10",
 };
 

@@ -143,7 +143,7 @@ pub fn fetch_cifar10(
     let bytes_max = content_bytes + content_bytes / 100 + (1 << 20);
     let download = Download::new(settings, &CIFAR10_MIRRORS);
     let part = download.run(&folder, CIFAR10_ARCHIVE, bytes_max, watch, &mut accept)?;
-    part::sync_folder(&staging.join("."))?;
+    part::sync_folder(&staging.join(cifar10::NAMES[0]))?;
     fs::rename(&staging, &target).map_err(FetchError::disk("write", &target))?;
     part::sync_folder(&target)?;
     part.remove()?;
@@ -246,7 +246,7 @@ impl Download {
                     transfer.part.restart(source)?;
                     head.length
                 }
-                Step::Append => head.length.map(|length| transfer.part.held + length),
+                Step::Append => head.length.map(|length| transfer.part.held.saturating_add(length)),
                 Step::Again => return Err(Trouble::Mirror("sent a part of another file".into())),
                 Step::Refused(status) => return Err(Trouble::Mirror(status_text(status))),
             };

@@ -66,6 +66,10 @@ struct Side {
     values: Vec<f64>,
     /// `best_by` has something to choose by.
     is_chosen: bool,
+    /// The config's place among those of the sweep; none where it is not stored yet.
+    config: Option<usize>,
+    /// Trials that diverged, which have no value of other metrics.
+    diverged: u64,
     wire: wire::ExpectationSide,
 }
 
@@ -79,15 +83,15 @@ impl Side {
         }
         let name = stated.relation.sides()[side];
         let absent = Group::default();
-        let (group, chosen) = match candidates.as_slice() {
+        let (at, group, chosen) = match candidates.as_slice() {
             // Its members are not stored yet.
-            [] => (&absent, Vec::new()),
+            [] => (None, &absent, Vec::new()),
             [first, ..] => {
                 let chosen = group::chosen(groups, &candidates);
                 let config = |at: usize| meant[groups[at].0[0]];
                 let others = candidates.iter().map(|at| config(*at));
                 let params = varying(config(*first), others);
-                (&groups[chosen].1, settings_of(config(chosen), &params))
+                (Some(chosen), &groups[chosen].1, settings_of(config(chosen), &params))
             }
         };
         let is_chosen = stated.best_by.is_none() || !group.choosing.is_empty();
@@ -105,7 +109,13 @@ impl Side {
             chosen: if is_chosen { chosen } else { Vec::new() },
             summary: Some(group.summary_of(&values)),
         };
-        Side { name, values, is_chosen, wire }
+        Side { name, values, is_chosen, config: at, diverged: group.diverged, wire }
+    }
+
+    /// That a mean of the trials that did not diverge speaks for them alone.
+    fn survivors(&self) -> Option<String> {
+        let (name, diverged) = (self.name, self.diverged);
+        (diverged > 0).then(|| format!("{diverged} of `{name}` diverged and have no value"))
     }
 
     /// Why there is no interval, where this side is the reason.
@@ -129,12 +139,29 @@ fn judged(stated: &Expectation, sides: &[Side; 2]) -> wire::Expectation {
         None
     };
     let verdict = difference.map(|found| verdict::verdict(stated.relation, &found));
-    let has_no_spread = difference.is_some_and(|found| found.t.is_none());
-    let note = match (lacking.is_empty(), has_no_spread) {
-        (false, _) => lacking.join("; "),
-        (true, true) => "no spread on either side: the difference alone decides".into(),
-        (true, false) => String::new(),
+    let mut notes = lacking;
+    if difference.is_some_and(|found| found.t.is_none()) {
+        notes.push("no spread on either side: the difference alone decides".into());
+    }
+    let is_one = first.config.is_some() && first.config == second.config;
+    if is_one {
+        notes.push("both sides chose the same config".into());
+    }
+    let survivors = match stated.metric {
+        DIVERGED => [None, None],
+        _ => [first.survivors(), second.survivors()],
     };
+    // What diverged cannot speak against a claim, so what is left must not speak for it.
+    let speaks = match stated.relation {
+        Relation::Less => survivors[0].is_none(),
+        Relation::Similar { .. } => survivors.iter().all(Option::is_none),
+    };
+    notes.extend(survivors.into_iter().flatten());
+    let verdict = match verdict {
+        Some(Verdict::Supported) if is_one || !speaks => Some(Verdict::Undecided),
+        verdict => verdict,
+    };
+    let note = notes.join("; ");
     wire::Expectation {
         claim: stated.claim.clone(),
         metric: stated.metric.into(),

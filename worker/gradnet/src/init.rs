@@ -24,6 +24,12 @@ pub(crate) fn counter(layer: usize, part: Part) -> u32 {
     layer + PART_STRIDE * part as u32
 }
 
+/// The place of a layer's random draws at one of its applications.
+pub(crate) fn at_application(layer: u32, application: u32) -> u32 {
+    let offset = application.checked_mul(PART_STRIDE).expect("an image has few rows");
+    layer.checked_add(offset).expect("an image has few rows")
+}
+
 /// What belongs to a layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {

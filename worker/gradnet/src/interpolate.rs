@@ -3,7 +3,7 @@
 //! Any two components whose outputs have the same shape. Each trial of the stack has its own weight
 //! g of the late one. Where g is 0 for every trial the late component is not computed, where it is
 //! 1 the early one is not. A trial at exactly 0 or 1 among others gets its one component's output
-//! untouched, so that an infinite value of the other cannot reach it.
+//! untouched, so that an infinite value of the other cannot reach its output.
 
 use tch::Tensor;
 

@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::activation;
 use crate::dropout::{self, Noise, Noises, Site};
+use crate::init;
 use crate::interpolate::Gate;
 use crate::model::Model;
 use crate::round_keys::RoundKeys;
@@ -231,17 +232,24 @@ impl<'a> Moving<'a> {
 pub struct Pass<'a> {
     moving: &'a Moving<'a>,
     live: usize,
+    application: u32,
 }
 
 impl<'a> Pass<'a> {
     pub(crate) fn new(moving: &'a Moving<'a>) -> Pass<'a> {
-        Pass { moving, live: moving.slopes.len() }
+        Pass { moving, live: moving.slopes.len(), application: 0 }
     }
 
     /// The same pass over the first `live` trials alone.
     pub fn of_first(&self, live: usize) -> Pass<'a> {
         assert!((1..=self.live).contains(&live), "{live} of {} trials", self.live);
         Pass { live, ..*self }
+    }
+
+    /// The same pass at another application of a layer that is applied several times: it draws
+    /// other numbers.
+    pub fn at_application(&self, application: u32) -> Pass<'a> {
+        Pass { application, ..*self }
     }
 
     /// Number of trials.
@@ -321,6 +329,7 @@ impl<'a> Pass<'a> {
         let Mode::Train { epochs, step } = &self.moving.at.mode else {
             return None;
         };
+        let layer = init::at_application(layer, self.application);
         let shape = self.shape(x);
         let count = shape[1] * shape[2];
         let stream = &self.moving.model.streams.slope;

@@ -69,7 +69,6 @@ pub const OUTPUT_SIDE: usize = 20;
 pub const NUMBERS: usize = 6;
 
 const WINDOW: i64 = (INPUT_SIDE / OUTPUT_SIDE) as i64;
-const IDENTITY: [f32; NUMBERS] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
 /// Of libtorch's `grid_sampler`.
 const BILINEAR: i64 = 0;
 const ZEROS: i64 = 0;
@@ -120,7 +119,7 @@ impl Component for SpatialTransformer {
 pub fn sampled(x: &Tensor, offset: &Tensor, trials: usize) -> Tensor {
     let (batch, trials) = (x.size()[0], trials as i64);
     let (height, width) = (x.size()[2], x.size()[3]);
-    let identity = Tensor::from_slice(&IDENTITY).to_device(x.device()).to_kind(x.kind());
+    let identity = Tensor::eye_m(2, 3, (x.kind(), x.device())).view([NUMBERS as i64]);
     let theta = (offset + identity).view([trials, batch, 2, 3]);
     let theta = theta.transpose(0, 1).reshape([batch * trials, 2, 3]);
     let side = OUTPUT_SIDE as i64;

@@ -146,6 +146,45 @@ fn a_stack_equals_its_solo_trials_in_fp32() {
     stacks(RNN, vec![each(|trial, _| Trial { depth: 2, ..trial })]);
 }
 
+/// A layer that is applied row after row draws anew for each row.
+#[test]
+fn a_recurrence_draws_other_slopes_at_every_row() {
+    let trials = each(|trial, _| Trial { activation: Activation::RRelu, ..trial });
+    assert!(solo_gap(RNN, &trials, 20, Kind::Double) < 1e-9);
+    let trial = Trial { activation: Activation::RRelu, ..Trial::plain(3) };
+    let rnn = Architecture::Rnn { columns: 1, width: 1, classes: 2 };
+    let mut model = model(rnn, &[trial], Kind::Double);
+    // h_t = slope_t·(-1) of a net without recurrence: its last state shows the last row's slope.
+    let ours = |name: &str| {
+        let value = match name {
+            "hidden.0.input.weight" => Tensor::ones([1, 1], (Kind::Double, Device::Cpu)),
+            "hidden.0.recurrent.weight" => Tensor::zeros([1, 1], (Kind::Double, Device::Cpu)),
+            "hidden.0.bias" => Tensor::zeros([1], (Kind::Double, Device::Cpu)),
+            "output.weight" => Tensor::ones([2, 1], (Kind::Double, Device::Cpu)),
+            _ => Tensor::zeros([2], (Kind::Double, Device::Cpu)),
+        };
+        Some(value)
+    };
+    model.load_trial(0, &ours).expect("it fits");
+    let at = model.gates_at(&[1], 0, 10);
+    let last = |rows: i64| {
+        let x = Tensor::full([1, 1, rows], -1.0, (Kind::Double, Device::Cpu));
+        model.forward(&x, &at).double_value(&[0, 0, 0])
+    };
+    let slopes = [last(1), last(2), last(3)];
+    assert!(slopes[0] != slopes[1] && slopes[1] != slopes[2], "{slopes:?}");
+}
+
+/// A width that equals the image's channels makes no identity of the first layer.
+#[test]
+fn a_width_like_the_images_channels_is_no_special_case() {
+    let cnn = Architecture::Cnn { image: [2, 8, 8], width: 2, classes: 4 };
+    for conv in [ConvKind::IdentityToConv, ConvKind::Highway] {
+        let trials = each(|trial, _| Trial { conv, schedule: ramp(9.0), ..trial });
+        assert!(solo_gap(cnn, &trials, 5, Kind::Double) < 1e-9);
+    }
+}
+
 #[test]
 fn the_papers_cnn_has_its_number_of_parameters() {
     let cnn = Architecture::Cnn { image: [3, 32, 32], width: 96, classes: 10 };

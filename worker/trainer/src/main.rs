@@ -56,10 +56,12 @@ enum Command {
     BenchStep {
         #[arg(long, default_value = "mlp")]
         model: BenchModel,
-        #[arg(long, default_value_t = 512, value_parser = size())]
-        width: u32,
-        #[arg(long, default_value_t = 500, value_parser = size())]
-        batch: u32,
+        /// Units of a hidden layer, or channels of the first two [default: the paper's]
+        #[arg(long, value_parser = size())]
+        width: Option<u32>,
+        /// Examples per step and trial [default: the paper's]
+        #[arg(long, value_parser = size())]
+        batch: Option<u32>,
         /// Hidden layers of the MLP
         #[arg(long, default_value_t = 8, value_parser = size())]
         depth: u32,
@@ -86,6 +88,14 @@ impl BenchModel {
         match self {
             BenchModel::Mlp => "mlp",
             BenchModel::Cnn => "cnn",
+        }
+    }
+
+    /// Width and batch size of the paper.
+    fn paper(self) -> (u32, u32) {
+        match self {
+            BenchModel::Mlp => (512, 500),
+            BenchModel::Cnn => (96, 256),
         }
     }
 
@@ -121,8 +131,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     {
         let shape = Shape {
             model: model.name(),
-            params: model.params(width, depth),
-            batch: i64::from(batch),
+            params: model.params(width.unwrap_or(model.paper().0), depth),
+            batch: i64::from(batch.unwrap_or(model.paper().1)),
             cohort_size: cohort_size as usize,
         };
         let bench = Bench::new(&shape, &held);

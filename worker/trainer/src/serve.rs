@@ -61,9 +61,13 @@ impl CohortError {
     /// Whom to blame.
     pub fn cause(&self) -> FailureCause {
         match self {
-            CohortError::Data(_) | CohortError::TooFewExamples { .. } => FailureCause::Data,
+            CohortError::Data(_) => FailureCause::Data,
             CohortError::Panic(message) if is_out_of_memory(message) => FailureCause::OutOfMemory,
-            CohortError::Panic(_) | CohortError::Job(_) | CohortError::Link(_) => FailureCause::Bug,
+            // What is there is right, and serves trials that ask for less.
+            CohortError::TooFewExamples { .. }
+            | CohortError::Panic(_)
+            | CohortError::Job(_)
+            | CohortError::Link(_) => FailureCause::Bug,
         }
     }
 }

@@ -74,6 +74,23 @@ fn claims_are_judged_by_the_completed_trials() {
 }
 
 #[test]
+fn what_is_left_after_divergence_supports_no_claim() {
+    let mut bench = Bench::new(CLAIMS);
+    for seed in 0..3 {
+        let spread = f64::from(u32::try_from(seed).unwrap()) * 0.01;
+        let test = if seed == 2 { f64::NAN } else { 0.1 + spread };
+        run(&mut bench, "grelu", LARGE, seed, (test, test));
+        run(&mut bench, "relu", LARGE, seed, (0.9 + spread, 0.9));
+    }
+    let judged = judged(&bench);
+    assert!(judged[0].high.unwrap() < 0.0, "the two that are left are far better");
+    assert_eq!(judged[0].verdict(), wire::Verdict::Undecided);
+    assert_eq!(judged[0].note, "1 of `less` diverged and have no value");
+    assert_eq!(judged[1].verdict(), wire::Verdict::Contradicted);
+    assert_eq!(judged[2].verdict(), wire::Verdict::Contradicted, "alike they are not either");
+}
+
+#[test]
 fn claims_without_values_are_undecided_and_say_why() {
     let mut bench = Bench::new(CLAIMS);
     run(&mut bench, "grelu", LARGE, 0, (0.1, 0.1));

@@ -86,6 +86,8 @@ fn unit(builder: &mut Builder<'_>, shape: Shape, layer: usize) -> Box<dyn Compon
     let name = format!("conv.{layer}");
     let unit = conv::unit(builder, &name, shape, counter(layer, Part::Main));
     let kind = builder.trials[0].conv;
+    // The image is no layer's output: its channels may equal the width by chance alone.
+    let is_equal = layer > 0 && shape.inputs == shape.outputs;
     let class = |kind| match kind {
         ConvKind::Plain | ConvKind::IdentityToConv => 0,
         ConvKind::ConvToNin | ConvKind::Nin => 1,
@@ -97,12 +99,8 @@ fn unit(builder: &mut Builder<'_>, shape: Shape, layer: usize) -> Box<dyn Compon
         ConvKind::ConvToNin | ConvKind::Nin if shape.side > 1 => {
             conv_to_nin::with_nin(builder, unit, &name, shape.outputs, layer)
         }
-        ConvKind::Plain | ConvKind::IdentityToConv if shape.inputs == shape.outputs => {
-            identity_to_conv::faded_in(unit)
-        }
-        ConvKind::Highway if shape.inputs == shape.outputs => {
-            highway::around(builder, unit, &name, shape, layer)
-        }
+        ConvKind::Plain | ConvKind::IdentityToConv if is_equal => identity_to_conv::faded_in(unit),
+        ConvKind::Highway if is_equal => highway::around(builder, unit, &name, shape, layer),
         ConvKind::Plain
         | ConvKind::IdentityToConv
         | ConvKind::ConvToNin

@@ -103,13 +103,13 @@ impl Layer {
         let inputs = linear::forward(sequence, &self.input, &self.bias).chunk(rows, axis);
         let recurrent = self.recurrent.transpose(1, 2);
         let mut states: Vec<Tensor> = Vec::with_capacity(inputs.len());
-        for input in inputs {
+        for (row, input) in (0u32..).zip(inputs) {
             let sum = match states.last() {
                 None => input,
                 Some(state) if pass.trials() == 1 => input.addmm(state, &recurrent.get(0)),
                 Some(state) => input.baddbmm(state, &recurrent, 1.0, 1.0),
             };
-            states.push(self.activation.forward(&sum, pass));
+            states.push(self.activation.forward(&sum, &pass.at_application(row)));
         }
         states
     }
