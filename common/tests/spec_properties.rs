@@ -336,7 +336,7 @@ const EVERY_KEY: &str = "name: a\nmodel: mlp\ndata: mnist\nbase: {lr: 1e-3, p: .
     zip:\n  - {activation: [relu, grelu], init_gain: [1, 2]}\n\
     exclude: [{tau: [1, 2]}]\nseeds: 3\nresources: {gpus: 1}\n\
     table: {rows: tau, columns: [activation], metric: test_error}\n\
-    fusion: off\npriority: -2\nbudget: {hours: 2, failures: 3}\n\
+    fusion: off\npriority: -2\nbudget: {hours: 2, failures: 3, same_error: 5}\n\
     overlays:\n  small: {base.width: 8, grid: {tau: 1}}\n";
 
 #[test]
@@ -344,7 +344,8 @@ fn every_key_is_read() {
     let sweep = sweep(EVERY_KEY);
     assert_eq!((sweep.name.as_str(), sweep.seeds.as_slice()), ("a", &[0, 1, 2][..]));
     assert_eq!((sweep.fusion, sweep.priority, sweep.resources_gpus), (Fusion::Off, -2, 1));
-    assert_eq!(sweep.budget, Budget { hours: Some(2.0), failures: Some(3) });
+    let budget = Budget { hours: Some(2.0), failures: Some(3), same_error: Some(5) };
+    assert_eq!(sweep.budget, budget);
     let (rows, columns) = (vec![Param::Tau], vec![Param::Activation]);
     let table = TableSpec { rows, columns, metric: Some("test_error".into()) };
     assert_eq!(sweep.table, table);

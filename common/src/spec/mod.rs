@@ -78,13 +78,25 @@ pub enum Fusion {
 }
 
 /// What ends a sweep early.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Budget {
     /// Training time in hours, all slots added.
     pub hours: Option<f64>,
     /// Failed trials.
     pub failures: Option<u64>,
+    /// Trials in a row that died of the same error; none never stops a sweep for that.
+    pub same_error: Option<u64>,
 }
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { hours: None, failures: None, same_error: Some(SAME_ERROR_MAX) }
+    }
+}
+
+/// Of a sweep file that does not say: far more than a corner of a grid usually has of broken
+/// trials next to each other, and little enough to be lost on a fault of everything.
+pub const SAME_ERROR_MAX: u64 = 20;
 
 /// What is printed when a sweep ends.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

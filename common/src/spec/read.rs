@@ -44,7 +44,7 @@ pub(crate) fn section_keys(section: &str) -> Option<&'static [&'static str]> {
         "base" | "grid" | "zip" => Some(&[]),
         "table" => Some(&["rows", "columns", "metric"]),
         "resources" => Some(&["gpus"]),
-        "budget" => Some(&["hours", "failures"]),
+        "budget" => Some(&["hours", "failures", "same_error"]),
         _ => None,
     }
 }
@@ -222,19 +222,17 @@ impl<'a> Sections<'a> {
     pub fn budget(&self, problems: &mut Problems) -> Budget {
         let mut budget = Budget::default();
         for entry in self.inner("budget", problems) {
-            if entry.key == "failures" {
-                let failures = whole_in(&entry.value, "failures", 1..=SEED_MAX, problems);
-                budget.failures = failures.and_then(|failures| u64::try_from(failures).ok());
-                continue;
-            }
-            let hours = entry.value.scalar().and_then(params::number);
-            match hours.filter(|hours| *hours > 0.0 && hours.is_finite()) {
-                Some(hours) => budget.hours = Some(hours),
-                None => {
-                    let message = format!("`hours` cannot be {}", entry.value.describe());
-                    problems
-                        .error(Problem::new(entry.value.at, message).accepted("a number above 0"));
-                }
+            let value = &entry.value;
+            let mut trials = |key, least| {
+                let whole = whole_in(value, key, least..=SEED_MAX, problems)?;
+                u64::try_from(whole).ok()
+            };
+            match entry.key.as_str() {
+                "failures" => budget.failures = trials("failures", 1),
+                // `null`: never.
+                "same_error" if value.tree == Tree::Null => budget.same_error = None,
+                "same_error" => budget.same_error = trials("same_error", 2),
+                _ => budget.hours = hours(value, problems),
             }
         }
         budget
@@ -315,6 +313,16 @@ pub(crate) fn choice(
             .accepted(available.join(", ")),
     );
     None
+}
+
+fn hours(node: &Node, problems: &mut Problems) -> Option<f64> {
+    let hours = node.scalar().and_then(params::number);
+    let hours = hours.filter(|hours| *hours > 0.0 && hours.is_finite());
+    if hours.is_none() {
+        let message = format!("`hours` cannot be {}", node.describe());
+        problems.error(Problem::new(node.at, message).accepted("a number above 0"));
+    }
+    hours
 }
 
 fn whole_in(

@@ -85,7 +85,7 @@ impl Scheduler {
 
     pub(crate) fn on_trials_added(&mut self, name: &SweepName, trials: Vec<Trial>) {
         let sweep = self.sweep_of(name);
-        let (mut unknown, mut runs) = (Vec::new(), Runs::default());
+        let (mut unknown, mut runs, mut reopened) = (Vec::new(), Runs::default(), Vec::new());
         for trial in trials {
             let id = trial.id;
             let index = match self.trial_index.get(&id) {
@@ -99,6 +99,9 @@ impl Scheduler {
             if let Some(place) = self.name_member(sweep, index) {
                 runs.push(place, id);
             }
+            if self.is_to_reopen(sweep, index) {
+                reopened.push(index);
+            }
         }
         if !unknown.is_empty() {
             self.store(Change::TrialsAdded(unknown));
@@ -107,6 +110,7 @@ impl Scheduler {
             let first_index = u64::from(first);
             self.store(Change::MembersAdded { sweep: name.clone(), first_index, trials });
         }
+        self.reopen(reopened);
     }
 
     fn add_trial(&mut self, trial: &Trial) -> TrialIndex {
@@ -119,6 +123,7 @@ impl Scheduler {
             attempt_epoch: 0,
             deaths: 0,
             cohort_size_max: None,
+            is_fenced: false,
             epochs: 0,
             gate: None,
             val_error: None,
@@ -200,11 +205,13 @@ impl Scheduler {
             self.sweep_mut(index).tallies.counts.removed += removed.len() as u64;
             self.refill_finished(index);
             self.store(Change::MembersRemoved(name.clone(), trials));
+            self.close_cancelled(&removed);
         }
         let sweep = self.sweep_mut(index);
         sweep.applied.removed = removed.len() as u64;
         sweep.expansion = Expansion::Done;
         self.store(Change::SweepExpanded(name.clone()));
+        self.cancel_late_members(index);
         self.touched.insert(index);
         self.lease_due = true;
     }
@@ -271,7 +278,8 @@ impl Scheduler {
                 self.effects.changes.push(Change::SweepCompleted(name()));
             } else if sweep.completed && sweep.counts().open() > 0 {
                 sweep.completed = false;
-                sweep.announced = false;
+                // What a cancelled one has open again runs for another.
+                sweep.announced &= sweep.is_cancelled();
                 self.effects.changes.push(Change::SweepReopened(name()));
             }
             if !sweep.announced && sweep.is_finished() {

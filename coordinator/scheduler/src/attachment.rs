@@ -10,6 +10,7 @@ use common::ids::{AttemptId, CohortId, WorkerId};
 
 use crate::event::{AttemptEnd, Change, Message, RunningCohort, Session, Time, WorkerHello};
 use crate::scheduler::{Cohort, Scheduler, Standing};
+use crate::sweep::SweepIndex;
 use crate::trial::{State, TrialIndex};
 use crate::worker::{Held, Link, Runner, Worker};
 
@@ -36,6 +37,7 @@ impl Scheduler {
         worker.last_seen = now;
         worker.slots = vec![None; hello.slots.len()];
         worker.data_faults.clear();
+        worker.health.clear();
         worker.hello = Some(hello);
         let cohorts = worker.cohorts.clone();
         for cohort in cohorts {
@@ -49,7 +51,11 @@ impl Scheduler {
         self.find_unconfirmed(&id, &adopted);
         self.lease_due = true;
         let adopted = adopted.into_iter().collect();
-        self.send(Message::Welcome { worker: id, session, adopted });
+        self.send(Message::Welcome { worker: id.clone(), session, adopted });
+        let worker = &self.workers[&id];
+        if worker.drain_asked && !worker.draining {
+            self.send(Message::Drain { worker: id, session });
+        }
     }
 
     /// Takes over a cohort that a worker runs, as far as it may go on. Returns the attempts that
@@ -88,15 +94,18 @@ impl Scheduler {
 
     /// Makes the latest attempt of a pending trial current again; not where no sweep wants it.
     fn adopt(&mut self, id: &WorkerId, cohort: CohortId, trial: TrialIndex) -> bool {
-        if !self.trial(trial).is_wanted() {
+        if !self.is_wanted(trial) {
             return false;
         }
+        let sweep = self.share_of(trial);
         let worker = self.workers.get_mut(id).expect("an adopting worker is known");
         worker.cohorts.insert(cohort);
-        let home = self.cohorts.entry(cohort).or_insert_with(|| Cohort {
-            worker: id.clone(),
-            slot: None,
-            runners: Vec::new(),
+        let sweeps = &mut self.sweeps;
+        let home = self.cohorts.entry(cohort).or_insert_with(|| {
+            if let Some(sweep) = sweep {
+                sweeps[sweep.place()].cohorts_running += 1;
+            }
+            Cohort { worker: id.clone(), sweep, slot: None, runners: Vec::new() }
         });
         home.runners.push(Runner::new(trial));
         self.update(trial, |record| record.state = State::Running { cohort });
@@ -141,7 +150,8 @@ impl Scheduler {
             return;
         }
         let worker = self.workers.get_mut(id).expect("the worker was just heard");
-        self.lease_due |= worker.draining && !draining;
+        // A worker that drains no longer counts among those for whom others leave work.
+        self.lease_due |= worker.draining != draining;
         worker.draining = draining;
         // Its spool came before this heartbeat, so what it did not mention is gone.
         for attempt in std::mem::take(&mut worker.unconfirmed) {
@@ -196,7 +206,7 @@ impl Scheduler {
             Link::Attached { session: live } if *live == session => {
                 worker.link = Link::Detached;
                 worker.last_seen = now;
-                if worker.draining && worker.cohorts.is_empty() {
+                if worker.drains() && worker.cohorts.is_empty() {
                     self.lose(id, true);
                 }
             }
@@ -206,6 +216,7 @@ impl Scheduler {
     }
 
     pub(crate) fn on_tick(&mut self, now: Time) {
+        self.wake(now);
         let (mut expired, mut forgotten) = (Vec::new(), Vec::new());
         for (id, worker) in &self.workers {
             let silent_ms = now.0.saturating_sub(worker.last_seen.0);
@@ -232,6 +243,27 @@ impl Scheduler {
         }
     }
 
+    /// Ends the waits that are over, of trials and workers.
+    fn wake(&mut self, now: Time) {
+        while let Some(&(until, trial)) = self.resting.first()
+            && until <= now
+        {
+            self.resting.pop_first();
+            if self.trial(trial).state == (State::Resting { until }) {
+                self.update(trial, |record| record.state = State::Pending);
+            }
+        }
+        for worker in self.workers.values_mut() {
+            self.lease_due |= worker.health.wake(now);
+        }
+    }
+
+    /// The sweep whose share of the slots a trial takes that was not leased for one.
+    pub(crate) fn share_of(&self, trial: TrialIndex) -> Option<SweepIndex> {
+        let members = self.trial(trial).memberships.as_slice();
+        members.iter().find(|member| !member.removed).map(|member| member.sweep)
+    }
+
     /// The leases of a worker end; what it held is remembered in case that it comes back.
     fn lose(&mut self, id: &WorkerId, left: bool) {
         let worker = self.workers.get_mut(id).expect("a lost worker is known");
@@ -249,6 +281,8 @@ impl Scheduler {
             }
         }
         worker.link = Link::Lost { silent, held, left };
+        worker.drain_asked &= !left;
+        self.lease_due = true;
         self.end_attempts(trials, &AttemptEnd::WorkerLost);
         self.store(Change::WorkerDetached(id.clone()));
     }

@@ -56,6 +56,8 @@ pub struct SweepHeader {
     pub failures_max: Option<u64>,
     /// Stops the sweep after this much training time, all slots added.
     pub slot_seconds_max: Option<f64>,
+    /// Stops the sweep after this many trials in a row died of the same error.
+    pub same_error_max: Option<u64>,
     /// Content digest that every worker must have; pinned by the first lease.
     pub data_digest: Option<String>,
 }
@@ -215,6 +217,8 @@ pub struct StoredTrial {
     pub epochs: u32,
     /// The last epoch that its latest attempt reported; 0 before the first.
     pub attempt_epoch: u32,
+    /// Its latest attempt ended with an outcome, though the trial has none any more.
+    pub is_fenced: bool,
     /// Best eligible or latest validation error seen, for progress.
     pub val_error: Option<f64>,
     /// Where it stands.
@@ -237,6 +241,20 @@ pub enum StoredState {
     Ended(OutcomeKind),
 }
 
+/// Why nothing of a sweep is leased although members are pending. Stored: a restart lifts none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hold {
+    /// Somebody paused it.
+    Paused,
+    /// Somebody cancelled it: its members are, but those that another sweep wants.
+    Cancelled,
+    /// Too many trials in a row died of the same error.
+    Broken {
+        /// What happened, and what to do.
+        reason: String,
+    },
+}
+
 /// What happened. `apply` takes one at a time.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
@@ -250,6 +268,8 @@ pub enum Event {
         expanded: bool,
         /// `Change::SweepCompleted` was stored since it was reopened.
         completed: bool,
+        /// The latest `Change::SweepHeld`.
+        hold: Option<Hold>,
         /// Of its members' stored epochs, each one's seconds over the size of its cohort, added;
         /// matters only where the sweep has a budget of them.
         slot_seconds: f64,
@@ -269,6 +289,18 @@ pub enum Event {
     TrialsAdded(SweepName, Vec<Trial>),
     /// The last chunk was sent: members that were not named again are removed.
     SweepExpanded(SweepName),
+    /// Running attempts of removed members end, where no sweep wants them.
+    SweepPruned(SweepName),
+    /// Nothing more of a sweep is leased; what runs goes on.
+    SweepPaused(SweepName),
+    /// A sweep that was paused, or that broke, goes on.
+    SweepResumed(SweepName),
+    /// A sweep's membership ends: its open members are cancelled, unless another sweep wants them.
+    SweepCancelled(SweepName),
+    /// A sweep's failed and cancelled members are pending again, and no hold is left.
+    SweepRetried(SweepName),
+    /// A worker is to hand back what it runs and leave.
+    WorkerDrained(WorkerId),
     /// A worker opened a stream.
     WorkerAttached(Session, WorkerHello),
     /// A stream ended: the worker's lease clock runs on.
@@ -342,6 +374,8 @@ pub enum Change {
     },
     /// Mark members removed.
     MembersRemoved(SweepName, Vec<TrialId>),
+    /// A sweep is held back, or not any more.
+    SweepHeld(SweepName, Option<Hold>),
     /// The sweep has all its members.
     SweepExpanded(SweepName),
     /// Every member has an outcome.
@@ -384,8 +418,28 @@ pub enum Change {
     EpochRecorded(AttemptId, EpochMetrics),
     /// A trial ended, with its latest attempt; at most once per trial.
     OutcomeRecorded(AttemptId, Outcome),
-    /// A trial without a running attempt ended (cancelled, or failed before it ran).
-    TrialClosed(TrialId, OutcomeKind, String),
+    /// Pending trials ended without an attempt's outcome: cancelled.
+    TrialsClosed {
+        /// The trials.
+        trials: Vec<TrialId>,
+        /// How they ended.
+        kind: OutcomeKind,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Failed or cancelled trials are pending again, as if they had never died; their outcomes go,
+    /// their attempts stay.
+    TrialsReopened(Vec<TrialId>),
+    /// Deaths turned out not to count against an open trial: their number now, and the largest
+    /// cohort that the trial may join.
+    TrialPardoned {
+        /// The trial.
+        trial: TrialId,
+        /// Solo deaths that are left.
+        deaths: u32,
+        /// Largest cohort that it may join now.
+        cohort_size_max: Option<u32>,
+    },
 }
 
 /// One trial of a lease.
@@ -432,6 +486,13 @@ pub enum Message {
         session: Session,
         /// The attempt.
         attempt: AttemptId,
+    },
+    /// Hand back what runs and leave.
+    Drain {
+        /// To this worker.
+        worker: WorkerId,
+        /// On this stream.
+        session: Session,
     },
     /// Reports up to this sequence number are committed or known to be stale.
     Acknowledge {

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::event::OutcomeKind;
 use crate::scheduler::Scheduler;
 use crate::sweep::{Expansion, SweepIndex, Tallies};
-use crate::trial::State;
+use crate::trial::{State, TrialIndex};
 
 impl Scheduler {
     /// Panics with the sentence that does not hold.
@@ -28,6 +29,12 @@ impl Scheduler {
             ("lost workers hold nothing", self.lost_workers_hold_nothing()),
             ("tallies match the members", self.tallies_match_the_members()),
             ("queues hold the wanted pending trials", self.queues_hold_the_wanted_pending_trials()),
+            ("shares count the cohorts", self.shares_count_the_cohorts()),
+            (
+                "cancelled trials are those that no sweep wants",
+                self.cancelled_trials_are_those_that_no_sweep_wants(),
+            ),
+            ("resting trials are woken", self.resting_trials_are_woken()),
             ("completed sweeps have nothing open", self.completed_sweeps_have_nothing_open()),
             ("finished sweeps are announced", self.finished_sweeps_are_announced()),
             (
@@ -143,13 +150,55 @@ impl Scheduler {
         if self.closing || self.restoring {
             return true;
         }
-        self.workers.values().all(|worker| {
+        self.workers.iter().all(|(id, worker)| {
+            let mut slots = worker.slots.iter().enumerate();
             worker.lease_session().is_none()
-                || !worker.has_free_slot()
-                || self
-                    .sweeps
-                    .iter()
-                    .all(|sweep| !sweep.may_lease() || worker.digest_for(&sweep.header).is_err())
+                || slots.all(|(slot, held)| held.is_some() || self.choose(id, slot).is_none())
+        })
+    }
+
+    fn shares_count_the_cohorts(&self) -> bool {
+        let mut counted = vec![0_u32; self.sweeps.len()];
+        for cohort in self.cohorts.values() {
+            if let Some(sweep) = cohort.sweep {
+                counted[sweep.place()] += 1;
+            }
+        }
+        self.restoring
+            || counted.iter().zip(&self.sweeps).all(|(count, sweep)| *count == sweep.cohorts_running)
+    }
+
+    fn cancelled_trials_are_those_that_no_sweep_wants(
+        &self,
+    ) -> bool {
+        let cancelled = State::Ended(OutcomeKind::Cancelled);
+        let indices = (0..self.trials.len()).map(TrialIndex::new);
+        self.restoring
+            || indices.into_iter().all(|trial| {
+                let record = self.trial(trial);
+                let members = record.memberships.as_slice();
+                let settled = members.iter().any(|member| {
+                    let sweep = self.sweep(member.sweep);
+                    sweep.is_cancelled() && sweep.expansion == Expansion::Done
+                });
+                let is_ended = matches!(record.state, State::Ended(_));
+                match self.is_wanted(trial) {
+                    true => record.state != cancelled || self.is_expanding(trial),
+                    false => is_ended || !settled || !members.iter().any(|m| !m.removed),
+                }
+            })
+    }
+
+    /// Some sweep of it is between two chunks: what it names again is reopened then.
+    fn is_expanding(&self, trial: TrialIndex) -> bool {
+        let mut members = self.trial(trial).memberships.as_slice().iter();
+        members.any(|member| self.sweep(member.sweep).expansion != Expansion::Done)
+    }
+
+    fn resting_trials_are_woken(&self) -> bool {
+        self.trials.iter().enumerate().all(|(place, record)| match record.state {
+            State::Resting { until } => self.resting.contains(&(until, TrialIndex::new(place))),
+            State::Pending | State::Running { .. } | State::Ended(_) => true,
         })
     }
 }

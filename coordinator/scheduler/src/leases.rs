@@ -1,7 +1,10 @@
 //! Handing out work: which trials train together, and where.
 //!
-//! Free slots are filled worker by worker from the first sweep that the worker may serve. A
-//! cohort is the sweep's first pending trial with the next ones of its fusion key.
+//! Free slots are filled worker by worker. Sweeps of a higher priority go first; those of equal
+//! priority share the slots evenly. A cohort is the sweep's first pending trial with the next ones
+//! of its fusion key.
+
+use std::cmp::Reverse;
 
 use common::ids::{CohortId, WorkerId};
 
@@ -41,52 +44,77 @@ impl Scheduler {
 
     /// Leases one cohort; false where there is none for this worker.
     fn lease_slot(&mut self, id: &WorkerId, session: Session, slot: usize) -> bool {
-        let worker = &self.workers[id];
-        let choice = self.sweep_order.iter().copied().find_map(|index| {
-            let sweep = self.sweep(index);
-            if !sweep.may_lease() {
-                return None;
-            }
-            let digest = worker.digest_for(&sweep.header).ok()?;
-            Some((index, digest.to_owned()))
-        });
-        let Some((index, digest)) = choice else { return false };
-        let trials = self.choose(index, worker.device(slot));
-        let sweep = self.sweep_mut(index);
+        let Some((index, trials)) = self.choose(id, slot) else { return false };
+        let sweep = self.sweep(index);
         if sweep.header.data_digest.is_none() {
+            let digest = self.workers[id].digest_for(&sweep.header);
+            let digest = digest.expect("a chosen worker has the data").to_owned();
+            let sweep = self.sweep_mut(index);
             sweep.header.data_digest = Some(digest.clone());
             let name = sweep.header.name.clone();
             self.store(Change::DataPinned(name, digest));
         }
-        self.start(id, session, slot, &trials);
+        self.start(id, session, slot, index, &trials);
         true
     }
 
-    /// The next cohort of a sweep that has pending trials, deepest first.
-    fn choose(&self, index: SweepIndex, device: Device) -> Vec<TrialIndex> {
+    /// The next cohort for a slot: of the sweeps of the highest priority, of the one that holds the
+    /// fewest slots.
+    pub(crate) fn choose(&self, id: &WorkerId, slot: usize) -> Option<(SweepIndex, Vec<TrialIndex>)> {
+        let worker = &self.workers[id];
+        let mut able = Vec::new();
+        for &index in &self.sweep_order {
+            let sweep = self.sweep(index);
+            if sweep.may_lease() && worker.digest_for(&sweep.header).is_ok() {
+                able.push((Reverse(sweep.header.priority), sweep.cohorts_running, index));
+            }
+        }
+        // Equal shares go to the sweep that was applied first.
+        able.sort_unstable();
+        able.into_iter().find_map(|(_, _, index)| {
+            let trials = self.cohort_for(index, id, worker.device(slot));
+            (!trials.is_empty()).then_some((index, trials))
+        })
+    }
+
+    /// The next cohort of a sweep that has pending trials, deepest first; none where the worker
+    /// leaves what waits to others.
+    fn cohort_for(&self, index: SweepIndex, id: &WorkerId, device: Device) -> Vec<TrialIndex> {
         let sweep = self.sweep(index);
         let auto = match device {
             Device::Cpu => self.settings.cohort_size_cpu,
             Device::Cuda(_) => self.settings.cohort_size_gpu(sweep.header.model),
         };
         let mut size_max = sweep.cohort_size(auto) as usize;
-        let candidates = sweep.queue.first_of_kind().expect("the sweep has pending trials");
+        let looked_at = size_max.saturating_mul(CANDIDATES_PER_MEMBER) + self.died_on.len();
         let mut chosen: Vec<TrialIndex> = Vec::new();
-        for trial in candidates.take(size_max.saturating_mul(CANDIDATES_PER_MEMBER)) {
-            if chosen.len() >= size_max {
+        for candidates in sweep.queue.kinds() {
+            for trial in candidates.take(looked_at) {
+                if chosen.len() >= size_max {
+                    break;
+                }
+                let own_max = self.trial(trial).cohort_size_max.map_or(size_max, |max| max as usize);
+                if own_max > chosen.len() && !self.avoids(id, trial, index) {
+                    chosen.push(trial);
+                    size_max = size_max.min(own_max);
+                }
+            }
+            if !chosen.is_empty() {
                 break;
             }
-            let own_max = self.trial(trial).cohort_size_max.map_or(size_max, |max| max as usize);
-            if own_max > chosen.len() {
-                chosen.push(trial);
-                size_max = size_max.min(own_max);
-            }
         }
-        chosen.sort_by_key(|trial| std::cmp::Reverse(self.entry(*trial).depth));
+        chosen.sort_by_key(|trial| Reverse(self.entry(*trial).depth));
         chosen
     }
 
-    fn start(&mut self, id: &WorkerId, session: Session, slot: usize, trials: &[TrialIndex]) {
+    fn start(
+        &mut self,
+        id: &WorkerId,
+        session: Session,
+        slot: usize,
+        index: SweepIndex,
+        trials: &[TrialIndex],
+    ) {
         let cohort = CohortId(self.cohort_last.0 + 1);
         self.cohort_last = cohort;
         let size = u32::try_from(trials.len()).expect("a cohort's size is a u32");
@@ -95,6 +123,7 @@ impl Scheduler {
             self.update(trial, |record| {
                 record.attempts += 1;
                 record.attempt_epoch = 0;
+                record.is_fenced = false;
                 record.state = State::Running { cohort };
             });
             let record = self.trial(trial);
@@ -110,8 +139,9 @@ impl Scheduler {
         }
         let slot_number = u32::try_from(slot).expect("a worker's slots come as a u32");
         let runners = trials.iter().copied().map(Runner::new).collect();
-        let home = Cohort { worker: id.clone(), slot: Some(slot_number), runners };
-        self.cohorts.insert(cohort, home);
+        let (worker, slot_held, sweep) = (id.clone(), Some(slot_number), Some(index));
+        self.cohorts.insert(cohort, Cohort { worker, sweep, slot: slot_held, runners });
+        self.sweep_mut(index).cohorts_running += 1;
         let worker = self.workers.get_mut(id).expect("a leasing worker is known");
         worker.slots[slot] = Some(cohort);
         worker.cohorts.insert(cohort);

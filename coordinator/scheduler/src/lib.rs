@@ -3,11 +3,13 @@
 //! `apply(now, event)` returns the changes to store and the messages to send. It has no clock, no
 //! randomness, no runtime and no storage of its own, so the same events give the same result.
 
+mod actions;
 mod application;
 mod attachment;
 mod catalog;
 pub mod event;
 mod explanation;
+mod health;
 mod invariants;
 mod leases;
 pub mod overview;
@@ -24,5 +26,5 @@ mod worker;
 pub use application::Applied;
 pub use event::{Change, Event, Message};
 pub use overview::Overview;
-pub use scheduler::{Effects, Scheduler};
+pub use scheduler::{Acted, Effects, Scheduler};
 pub use settings::Settings;

@@ -125,11 +125,15 @@ pub enum SweepState {
     Running,
     /// Every member has an outcome.
     Completed,
-    /// Its budget is used up: no more leases.
+    /// Its budget is used up, or too many trials died of the same error: no more leases.
     Stopped {
-        /// Which budget.
+        /// Which of them.
         reason: String,
     },
+    /// Somebody paused it: no more leases.
+    Paused,
+    /// Somebody cancelled it; some of its members may run for other sweeps.
+    Cancelled,
     /// Members are pending and none can be leased.
     Waiting {
         /// Why.
@@ -167,6 +171,8 @@ pub enum WorkerState {
     Connected,
     /// Takes no more leases.
     Draining,
+    /// Gets no leases for a while, because trials died there that went on elsewhere.
+    SetAside,
     /// No sign of life for the length of a lease, or it left.
     Lost,
 }
@@ -177,6 +183,7 @@ impl WorkerState {
         match self {
             WorkerState::Connected => "connected",
             WorkerState::Draining => "draining",
+            WorkerState::SetAside => "set_aside",
             WorkerState::Lost => "lost",
         }
     }

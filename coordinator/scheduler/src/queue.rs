@@ -50,10 +50,9 @@ impl Queue {
         }
     }
 
-    /// The first trial's fusion key, and the trials of that key in order.
-    pub fn first_of_kind(&self) -> Option<impl Iterator<Item = TrialIndex> + '_> {
-        let (_, key) = self.heads.first()?;
-        Some(self.by_key[key].iter().map(|(_, trial)| *trial))
+    /// By fusion key, those with the first trials first: the trials in order.
+    pub fn kinds(&self) -> impl Iterator<Item = impl Iterator<Item = TrialIndex> + '_> + '_ {
+        self.heads.iter().map(|(_, key)| self.by_key[key].iter().map(|(_, trial)| *trial))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -119,7 +118,7 @@ mod tests {
                 sorted.sort_by_key(|(key, ticket)| (*ticket, *key));
                 let expected: Vec<_> = model.iter().map(|(t, k)| (*k, *t)).collect();
                 prop_assert_eq!(sorted, expected);
-                let first = queue.first_of_kind().and_then(|mut trials| trials.next());
+                let first = queue.kinds().next().and_then(|mut trials| trials.next());
                 prop_assert_eq!(first, model.first().map(|((_, trial), _)| *trial));
             }
         }

@@ -24,16 +24,22 @@ impl Scheduler {
         }
         for report in reports {
             match report {
-                Report::Epoch(attempt, metrics) => self.on_epoch(worker, attempt, metrics),
-                Report::Ended(attempt, outcome) => self.on_ended(worker, attempt, outcome),
+                Report::Epoch(attempt, metrics) => self.on_epoch(now, worker, attempt, metrics),
+                Report::Ended(attempt, outcome) => self.on_ended(now, worker, attempt, outcome),
                 Report::Returned(attempt, _) => self.on_returned(worker, attempt),
-                Report::CohortFailed(failure) => self.on_cohort_failed(worker, failure),
+                Report::CohortFailed(failure) => self.on_cohort_failed(now, worker, failure),
             }
         }
         self.send(Message::Acknowledge { worker: worker.clone(), session, through });
     }
 
-    fn on_epoch(&mut self, worker: &WorkerId, attempt: AttemptId, metrics: EpochMetrics) {
+    fn on_epoch(
+        &mut self,
+        now: Time,
+        worker: &WorkerId,
+        attempt: AttemptId,
+        metrics: EpochMetrics,
+    ) {
         let (trial, cohort) = match self.standing(worker, attempt) {
             Standing::Current(trial, cohort) => (trial, Some(cohort)),
             Standing::Adoptable(trial) => (trial, None),
@@ -81,9 +87,10 @@ impl Scheduler {
             }
         }
         self.store(Change::EpochRecorded(attempt, metrics));
+        self.count_epoch_of(now, worker, trial);
     }
 
-    fn on_ended(&mut self, worker: &WorkerId, attempt: AttemptId, outcome: Outcome) {
+    fn on_ended(&mut self, now: Time, worker: &WorkerId, attempt: AttemptId, outcome: Outcome) {
         let trial = match self.standing(worker, attempt) {
             Standing::Current(trial, _) => trial,
             Standing::Adoptable(trial) => {
@@ -95,6 +102,10 @@ impl Scheduler {
                 return;
             }
         };
+        match outcome.kind {
+            OutcomeKind::Completed | OutcomeKind::Diverged => self.count_end(now, worker, trial),
+            OutcomeKind::Failed | OutcomeKind::Cancelled => {}
+        }
         let end = AttemptEnd::Outcome(outcome.kind);
         self.end_last_attempt(trial, end, outcome.kind, outcome.val_error);
         self.store(Change::OutcomeRecorded(attempt, outcome));
@@ -108,7 +119,7 @@ impl Scheduler {
         }
     }
 
-    fn on_cohort_failed(&mut self, worker: &WorkerId, failure: CohortFailure) {
+    fn on_cohort_failed(&mut self, now: Time, worker: &WorkerId, failure: CohortFailure) {
         let mut trials = Vec::new();
         for &attempt in &failure.attempts {
             match self.standing(worker, attempt) {
@@ -129,7 +140,7 @@ impl Scheduler {
             FailureCause::OutOfMemory | FailureCause::TrainerDied | FailureCause::Bug => {
                 match trials.as_slice() {
                     [] => {}
-                    &[trial] if count == 1 => self.blame_trial(trial, failure),
+                    &[trial] if count == 1 => self.blame_trial(now, worker, trial, failure),
                     _ => self.split(trials, count, failure),
                 }
             }
@@ -160,13 +171,23 @@ impl Scheduler {
     }
 
     /// It died alone: nothing else can be to blame.
-    fn blame_trial(&mut self, trial: TrialIndex, failure: CohortFailure) {
+    fn blame_trial(
+        &mut self,
+        now: Time,
+        worker: &WorkerId,
+        trial: TrialIndex,
+        failure: CohortFailure,
+    ) {
         let deaths = self.trial(trial).deaths.saturating_add(1);
         self.update(trial, |record| record.deaths = deaths);
+        self.count_death(now, worker, trial, &failure);
         let exhausted = deaths >= self.settings.deaths_max;
         if !exhausted && failure.cause != FailureCause::OutOfMemory {
-            return self.end_attempt(trial, failed(failure, true));
+            let rest_ms = self.settings.rest_ms.saturating_mul(1 << (deaths - 1).min(30));
+            let until = Time(now.0.saturating_add(rest_ms));
+            return self.end_attempt_to_rest(trial, failed(failure, true), until);
         }
+        self.died_on.remove(&trial);
         let attempt = self.trial(trial).attempt();
         // Earlier deaths may have had other causes: their number is told apart from this one's.
         let failed_again = format!("failed alone for the {} time", ordinal(deaths));

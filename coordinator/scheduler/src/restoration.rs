@@ -2,7 +2,7 @@
 
 use common::ids::{CohortId, SweepName, TrialId};
 
-use crate::event::{StoredState, StoredTrial, SweepHeader, Time};
+use crate::event::{Hold, StoredState, StoredTrial, SweepHeader, Time};
 use crate::scheduler::{Cohort, Scheduler};
 use crate::sweep::{Expansion, SweepIndex};
 use crate::trial::{Membership, Memberships, Record, State};
@@ -20,12 +20,14 @@ impl Scheduler {
         name: &SweepName,
         expanded: bool,
         completed: bool,
+        hold: Option<Hold>,
         slot_seconds: f64,
     ) {
         let index = self.sweep_of(name);
         let sweep = self.sweep_mut(index);
         sweep.expansion = if expanded { Expansion::Done } else { Expansion::Interrupted };
         sweep.completed = completed;
+        sweep.hold = hold;
         sweep.slot_seconds = slot_seconds;
     }
 
@@ -46,6 +48,7 @@ impl Scheduler {
                 attempt_epoch: stored.attempt_epoch,
                 deaths: stored.deaths,
                 cohort_size_max: stored.cohort_size_max,
+                is_fenced: stored.is_fenced,
                 epochs: stored.epochs,
                 gate: None,
                 val_error: stored.val_error,
@@ -57,6 +60,7 @@ impl Scheduler {
                 owner.or_insert_with(|| Worker::awaited(now)).cohorts.insert(cohort);
                 let home = self.cohorts.entry(cohort).or_insert_with(|| Cohort {
                     worker: worker.clone(),
+                    sweep: None,
                     slot: None,
                     runners: Vec::new(),
                 });
@@ -93,6 +97,7 @@ impl Scheduler {
         );
         self.restoring = false;
         self.cohort_last = self.cohort_last.max(cohort_max);
+        self.share_slots();
         for worker in self.workers.values_mut() {
             assert!(worker.link == Link::Awaited, "workers attach after `Restored`");
             worker.last_seen = now;
@@ -105,5 +110,20 @@ impl Scheduler {
             self.touched.insert(SweepIndex::new(place));
         }
         self.lease_due = true;
+    }
+
+    /// Which sweep a cohort was leased for is not stored.
+    fn share_slots(&mut self) {
+        let mut shares = Vec::with_capacity(self.cohorts.len());
+        for (id, cohort) in &self.cohorts {
+            let first = cohort.runners.first().expect("a cohort holds a trial");
+            shares.push((*id, self.share_of(first.trial)));
+        }
+        for (id, share) in shares {
+            if let Some(sweep) = share {
+                self.sweep_mut(sweep).cohorts_running += 1;
+            }
+            self.cohorts.get_mut(&id).expect("it was just seen").sweep = share;
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The state, the one door to it (`apply`), and the few steps that every handler shares.
 //!
-//! The handlers `on_<event>` are in the files of their subject: `application` (sweeps),
-//! `attachment` (workers), `reports`, `restoration`; `leases` hands out work after each of them.
+//! The handlers `on_<event>` are in the files of their subject: `application` (sweeps as files),
+//! `actions` (what people do to them), `attachment` (workers), `reports`, `restoration`; `health`
+//! is about whose fault deaths are; `leases` hands out work after each of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use common::ids::{AttemptId, CohortId, SweepName, TrialId, WorkerId};
 
 use crate::catalog::{Catalog, Entry};
 use crate::event::{AttemptEnd, Change, Event, FailureCause, Message, OutcomeKind, Time};
+use crate::health::Death;
 use crate::overview::Counters;
 use crate::settings::Settings;
 use crate::sweep::{Sweep, SweepIndex};
@@ -22,12 +24,32 @@ pub struct Effects {
     pub changes: Vec<Change>,
     /// To send once the changes are committed, in order.
     pub messages: Vec<Message>,
+    /// Of an event in which somebody acts on a sweep or a worker: what came of it.
+    pub acted: Option<Acted>,
+}
+
+/// What came of acting on a sweep or a worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Acted {
+    /// There is none of this name.
+    Unknown,
+    /// It cannot be done: why, and what can.
+    Refused(String),
+    /// It was done, to so many trials.
+    Done {
+        /// That waited.
+        pending: u64,
+        /// That ran.
+        running: u64,
+    },
 }
 
 /// Trials that train together, and where.
 #[derive(Debug)]
 pub(crate) struct Cohort {
     pub worker: WorkerId,
+    /// Whose share of the slots it is; none where no sweep wants it any more.
+    pub sweep: Option<SweepIndex>,
     /// None until the worker said where it is.
     pub slot: Option<u32>,
     /// Those that have not ended.
@@ -50,6 +72,10 @@ pub struct Scheduler {
     /// The highest id that was ever given.
     pub(crate) cohort_last: CohortId,
     pub(crate) counters: Counters,
+    /// Trials that died and may again.
+    pub(crate) died_on: BTreeMap<TrialIndex, Death>,
+    /// Trials that rest, by when that ends. Some have been taken out of it meanwhile.
+    pub(crate) resting: BTreeSet<(Time, TrialIndex)>,
     /// Between the first restored row and `Restored`: nothing is decided.
     pub(crate) restoring: bool,
     pub(crate) closing: bool,
@@ -75,6 +101,8 @@ impl Scheduler {
             cohorts: BTreeMap::new(),
             cohort_last: CohortId(0),
             counters: Counters::default(),
+            died_on: BTreeMap::new(),
+            resting: BTreeSet::new(),
             restoring: false,
             closing: false,
             touched: BTreeSet::new(),
@@ -91,8 +119,8 @@ impl Scheduler {
     pub fn apply(&mut self, now: Time, event: Event) -> Effects {
         match event {
             Event::SweepRestored(header) => self.on_sweep_restored(header),
-            Event::SweepStandingRestored { sweep, expanded, completed, slot_seconds } => {
-                self.on_sweep_standing_restored(&sweep, expanded, completed, slot_seconds);
+            Event::SweepStandingRestored { sweep, expanded, completed, hold, slot_seconds } => {
+                self.on_sweep_standing_restored(&sweep, expanded, completed, hold, slot_seconds);
             }
             Event::TrialsRestored(trials) => self.on_trials_restored(now, trials),
             Event::MembersRestored(sweep, members) => self.on_members_restored(&sweep, members),
@@ -100,6 +128,12 @@ impl Scheduler {
             Event::SweepApplied(header) => self.on_sweep_applied(header),
             Event::TrialsAdded(sweep, trials) => self.on_trials_added(&sweep, trials),
             Event::SweepExpanded(sweep) => self.on_sweep_expanded(&sweep),
+            Event::SweepPruned(sweep) => self.on_sweep_pruned(&sweep),
+            Event::SweepPaused(sweep) => self.on_sweep_paused(&sweep),
+            Event::SweepResumed(sweep) => self.on_sweep_resumed(&sweep),
+            Event::SweepCancelled(sweep) => self.on_sweep_cancelled(&sweep),
+            Event::SweepRetried(sweep) => self.on_sweep_retried(&sweep),
+            Event::WorkerDrained(worker) => self.on_worker_drained(&worker),
             Event::WorkerAttached(session, hello) => self.on_worker_attached(now, session, hello),
             Event::WorkerDetached(worker, session) => {
                 self.on_worker_detached(now, &worker, session);
@@ -120,10 +154,13 @@ impl Scheduler {
         std::mem::take(&mut self.effects)
     }
 
-    /// When the next lease expires, so that a tick then is not late.
+    /// When the next lease expires or the next wait ends, so that a tick then is not late.
     pub fn next_deadline(&self) -> Option<Time> {
         let alive = self.workers.values().filter(|worker| !worker.is_lost());
-        alive.map(|worker| Time(worker.last_seen.0.saturating_add(self.settings.lease_ms))).min()
+        let leases = alive.map(|worker| Time(worker.last_seen.0 + self.settings.lease_ms));
+        let waits = self.workers.values().filter_map(|worker| worker.health.deadline());
+        let rests = self.resting.first().map(|(until, _)| *until);
+        leases.chain(waits).chain(rests).min()
     }
 
     pub(crate) fn trial(&self, trial: TrialIndex) -> &Record {
@@ -177,6 +214,16 @@ impl Scheduler {
 
     /// Ends an attempt without an outcome: its trial is pending again, before all others.
     pub(crate) fn end_attempt(&mut self, trial: TrialIndex, end: AttemptEnd) {
+        self.end_attempt_as(trial, end, State::Pending);
+    }
+
+    /// As `end_attempt`, of a trial that waits for a while.
+    pub(crate) fn end_attempt_to_rest(&mut self, trial: TrialIndex, end: AttemptEnd, until: Time) {
+        self.resting.insert((until, trial));
+        self.end_attempt_as(trial, end, State::Resting { until });
+    }
+
+    fn end_attempt_as(&mut self, trial: TrialIndex, end: AttemptEnd, state: State) {
         self.leave_cohort(trial);
         self.count_attempt(&end);
         let (sweeps, record) = (&mut self.sweeps, &self.trials[trial.place()]);
@@ -185,12 +232,13 @@ impl Scheduler {
             ranks.push(sweeps[membership.sweep.place()].take_front_rank());
         }
         self.update(trial, |record| {
-            record.state = State::Pending;
+            record.state = state;
             for (membership, rank) in record.memberships.as_mut_slice().iter_mut().zip(ranks) {
                 membership.rank = rank;
             }
         });
         self.store_attempt_end(trial, end);
+        self.close_cancelled(&[trial]);
     }
 
     /// Ends the latest attempt of a trial that gets its outcome in the same breath.
@@ -226,7 +274,7 @@ impl Scheduler {
         let id = match self.trial(trial).state {
             State::Running { cohort } => cohort,
             // Its outcome came after its worker was lost.
-            State::Pending => return,
+            State::Pending | State::Resting { .. } => return,
             State::Ended(_) => panic!("an ended trial has no attempt that could end"),
         };
         let cohort = self.cohorts.get_mut(&id).expect("a running trial's cohort is known");
@@ -235,6 +283,9 @@ impl Scheduler {
             return;
         }
         let cohort = self.cohorts.remove(&id).expect("the cohort was just found");
+        if let Some(sweep) = cohort.sweep {
+            self.sweep_mut(sweep).cohorts_running -= 1;
+        }
         let worker = self.workers.get_mut(&cohort.worker).expect("a cohort's worker is known");
         worker.cohorts.remove(&id);
         if let Some(slot) = cohort.slot {
@@ -270,11 +321,11 @@ impl Scheduler {
             return Standing::Stale;
         };
         let record = self.trial(trial);
-        if attempt.number == 0 || record.attempts != attempt.number {
+        if attempt.number == 0 || record.attempts != attempt.number || record.is_fenced {
             return Standing::Stale;
         }
         match record.state {
-            State::Pending => Standing::Adoptable(trial),
+            State::Pending | State::Resting { .. } => Standing::Adoptable(trial),
             State::Running { cohort } if self.cohorts[&cohort].worker == *worker => {
                 Standing::Current(trial, cohort)
             }

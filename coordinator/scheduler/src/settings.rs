@@ -16,6 +16,17 @@ pub struct Settings {
     pub cohort_size_gpu_conv: u32,
     /// A trial that died alone this often has failed.
     pub deaths_max: u32,
+    /// A trial that died waits this long for its next turn; doubles with each death.
+    pub rest_ms: u64,
+    /// A worker on which trials died alone, one after the other, waits this long for the next;
+    /// doubles up to the longest.
+    pub worker_rest_ms: u64,
+    /// The longest such wait.
+    pub worker_rest_ms_max: u64,
+    /// A worker is set aside when this many trials that died there went on elsewhere.
+    pub vindicated_max: usize,
+    /// For this long.
+    pub aside_ms: u64,
     /// A lost worker is shown for this long.
     pub lost_worker_kept_ms: u64,
 }
@@ -38,6 +49,11 @@ impl Default for Settings {
             cohort_size_gpu: 16,
             cohort_size_gpu_conv: 1,
             deaths_max: 3,
+            rest_ms: 5_000,
+            worker_rest_ms: 1_000,
+            worker_rest_ms_max: 60_000,
+            vindicated_max: 2,
+            aside_ms: 600_000,
             lost_worker_kept_ms: 600_000,
         }
     }

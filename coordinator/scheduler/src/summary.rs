@@ -2,7 +2,7 @@
 
 use common::ids::{TrialId, WorkerId};
 
-use crate::event::Time;
+use crate::event::{Hold, Time};
 use crate::overview::{
     ACTIVE_TRIALS_MAX, ActiveTrial, Overview, SlotOverview, SweepOverview, SweepState,
     WorkerOverview, WorkerState,
@@ -111,6 +111,14 @@ impl Scheduler {
 
     fn sweep_state(&self, index: SweepIndex) -> SweepState {
         let sweep = self.sweep(index);
+        match &sweep.hold {
+            Some(Hold::Cancelled) => return SweepState::Cancelled,
+            Some(Hold::Paused) if !sweep.is_done() => return SweepState::Paused,
+            Some(Hold::Broken { reason }) if !sweep.is_done() => {
+                return SweepState::Stopped { reason: reason.clone() };
+            }
+            Some(Hold::Paused | Hold::Broken { .. }) | None => {}
+        }
         if sweep.is_done() {
             return SweepState::Completed;
         }
@@ -138,7 +146,10 @@ impl Scheduler {
         let hello = worker.hello.as_ref();
         let state = match worker.link {
             Link::Lost { .. } | Link::Awaited => WorkerState::Lost,
-            Link::Attached { .. } | Link::Detached if worker.draining => WorkerState::Draining,
+            Link::Attached { .. } | Link::Detached if worker.drains() => WorkerState::Draining,
+            Link::Attached { .. } | Link::Detached if worker.health.aside.is_some() => {
+                WorkerState::SetAside
+            }
             Link::Attached { .. } | Link::Detached => WorkerState::Connected,
         };
         let mut slots = Vec::with_capacity(worker.slots.len());
@@ -167,8 +178,11 @@ impl Scheduler {
             Link::Lost { left: true, .. } => Some("drained and left".into()),
             Link::Lost { left: false, .. } => Some(format!("no sign of life for {silent_s} s")),
             Link::Detached => Some(format!("its stream broke {silent_s} s ago")),
-            Link::Attached { .. } if worker.draining => Some("it drains".into()),
-            Link::Attached { .. } => self.refusal(worker),
+            Link::Attached { .. } if worker.drains() => Some("it drains".into()),
+            Link::Attached { .. } => match &worker.health.aside {
+                Some(aside) => Some(aside.reason.clone()),
+                None => self.refusal(worker),
+            },
         }
     }
 

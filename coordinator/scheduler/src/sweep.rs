@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::application::Applied;
 use crate::catalog::{ConfigIndex, Entry};
-use crate::event::{Fusion, OutcomeKind, SweepHeader};
+use crate::event::{Fusion, Hold, OutcomeKind, SweepHeader};
+use crate::health::Streak;
 use crate::overview::{Counts, FINISHED_TRIALS_MAX};
 use crate::queue::Queue;
 use crate::trial::{Record, State, TrialIndex};
@@ -100,7 +101,7 @@ impl Tallies {
 
     fn count_of(&mut self, state: State) -> &mut u64 {
         match state {
-            State::Pending => &mut self.counts.pending,
+            State::Pending | State::Resting { .. } => &mut self.counts.pending,
             State::Running { .. } => &mut self.counts.running,
             State::Ended(OutcomeKind::Completed) => &mut self.counts.completed,
             State::Ended(OutcomeKind::Diverged) => &mut self.counts.diverged,
@@ -113,7 +114,9 @@ impl Tallies {
 /// An ended trial gives back what it did not use.
 fn remaining_cost(record: &Record, entry: &Entry) -> u128 {
     let epochs = match record.state {
-        State::Pending | State::Running { .. } => entry.epochs_max.saturating_sub(record.epochs),
+        State::Pending | State::Resting { .. } | State::Running { .. } => {
+            entry.epochs_max.saturating_sub(record.epochs)
+        }
         State::Ended(_) => 0,
     };
     u128::from(epochs) * u128::from(entry.epoch_cost)
@@ -167,8 +170,13 @@ pub(crate) struct Sweep {
     /// Training time of its members, all slots added.
     pub slot_seconds: f64,
     pub measured: Measured,
+    /// Cohorts that were leased for it and run.
+    pub cohorts_running: u32,
     /// Its budget is used up: why.
     pub stopped: Option<String>,
+    pub hold: Option<Hold>,
+    /// Of the latest trials that died.
+    pub streak: Streak,
     /// Every member has an outcome, and the store knows.
     pub completed: bool,
     /// Its end was told since it was applied or reopened.
@@ -193,7 +201,10 @@ impl Sweep {
             examples_total: 0,
             slot_seconds: 0.0,
             measured: Measured::default(),
+            cohorts_running: 0,
             stopped: None,
+            hold: None,
+            streak: Streak::default(),
             completed: false,
             announced: false,
         }
@@ -248,7 +259,8 @@ impl Sweep {
             Expansion::First | Expansion::Interrupted | Expansion::Done => true,
             Expansion::Again => false,
         };
-        expanded && self.stopped.is_none() && !self.queue.is_empty()
+        let held = self.stopped.is_some() || self.hold.is_some();
+        expanded && !held && !self.queue.is_empty()
     }
 
     /// Every member has an outcome.
@@ -256,10 +268,21 @@ impl Sweep {
         self.expansion == Expansion::Done && self.counts().open() == 0
     }
 
-    /// Nothing of it runs, and nothing will.
+    /// Somebody cancelled it.
+    pub fn is_cancelled(&self) -> bool {
+        self.hold == Some(Hold::Cancelled)
+    }
+
+    /// Nothing of it runs, and nothing will unless somebody says so. What a cancelled sweep has
+    /// open runs for another.
     pub fn is_finished(&self) -> bool {
-        let stopped = self.stopped.is_some() && self.expansion == Expansion::Done;
-        self.is_done() || stopped && self.counts().running == 0
+        let stopped = match self.hold {
+            Some(Hold::Cancelled) => true,
+            Some(Hold::Broken { .. }) => self.counts().running == 0,
+            Some(Hold::Paused) => false,
+            None => self.stopped.is_some() && self.counts().running == 0,
+        };
+        self.is_done() || stopped && self.expansion == Expansion::Done
     }
 
     /// Why its budget ends it now, where it does.

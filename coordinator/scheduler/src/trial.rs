@@ -3,7 +3,7 @@
 use common::ids::{AttemptId, CohortId, TrialId};
 
 use crate::catalog::ConfigIndex;
-use crate::event::OutcomeKind;
+use crate::event::{OutcomeKind, Time};
 use crate::sweep::SweepIndex;
 
 /// Place of a trial in the scheduler.
@@ -36,6 +36,8 @@ pub(crate) struct Record {
     pub deaths: u32,
     /// Largest cohort that it may join.
     pub cohort_size_max: Option<u32>,
+    /// Its latest attempt had an outcome, which was taken back: what comes of it is stale.
+    pub is_fenced: bool,
     /// Epochs of its history.
     pub epochs: u32,
     /// Of the last evaluation.
@@ -52,16 +54,11 @@ impl Record {
         AttemptId { trial: self.id, number: self.attempts }
     }
 
-    /// Some sweep wants it.
-    pub fn is_wanted(&self) -> bool {
-        self.memberships.as_slice().iter().any(|membership| !membership.removed)
-    }
-
     /// The validation error, where the trial completed with one that can be compared.
     pub fn completed_error(&self) -> Option<f64> {
         match self.state {
             State::Ended(OutcomeKind::Completed) => self.val_error.and_then(comparable),
-            State::Ended(_) | State::Pending | State::Running { .. } => None,
+            State::Ended(_) | State::Pending | State::Resting { .. } | State::Running { .. } => None,
         }
     }
 }
@@ -77,6 +74,8 @@ pub(crate) fn comparable(number: f64) -> Option<f64> {
 pub(crate) enum State {
     /// Waits in the queue of each sweep that wants it.
     Pending,
+    /// It died and waits until then for its next turn.
+    Resting { until: Time },
     /// Its latest attempt runs in this cohort.
     Running { cohort: CohortId },
     /// It has an outcome.

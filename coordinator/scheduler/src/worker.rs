@@ -6,6 +6,7 @@ use common::config::Data;
 use common::ids::{AttemptId, CohortId};
 
 use crate::event::{Device, Session, SweepHeader, Time, WorkerHello};
+use crate::health::Health;
 use crate::trial::TrialIndex;
 
 /// How a worker can be reached.
@@ -46,6 +47,8 @@ pub(crate) struct Worker {
     pub link: Link,
     /// Takes no more leases, as it said last.
     pub draining: bool,
+    /// Somebody asked that it leaves, and it has not left yet.
+    pub drain_asked: bool,
     pub last_seen: Time,
     /// What each slot holds.
     pub slots: Vec<Option<CohortId>>,
@@ -56,6 +59,7 @@ pub(crate) struct Worker {
     pub unconfirmed: Vec<AttemptId>,
     /// Data sets with which a cohort failed since it attached, and how.
     pub data_faults: BTreeMap<Data, String>,
+    pub health: Health,
 }
 
 impl Worker {
@@ -66,11 +70,13 @@ impl Worker {
             session: None,
             link: Link::Awaited,
             draining: false,
+            drain_asked: false,
             last_seen: now,
             slots: Vec::new(),
             cohorts: BTreeSet::new(),
             unconfirmed: Vec::new(),
             data_faults: BTreeMap::new(),
+            health: Health::default(),
         }
     }
 
@@ -84,7 +90,17 @@ impl Worker {
 
     /// The session on which it may be leased to.
     pub fn lease_session(&self) -> Option<Session> {
-        self.live_session().filter(|_| !self.draining)
+        self.live_session().filter(|_| !self.drains() && self.health.may_lease())
+    }
+
+    /// It can be given work, now or as soon as a slot is free.
+    pub fn may_lease(&self) -> bool {
+        self.lease_session().is_some() && !self.slots.is_empty()
+    }
+
+    /// It is on its way out.
+    pub fn drains(&self) -> bool {
+        self.draining || self.drain_asked
     }
 
     pub fn is_lost(&self) -> bool {

@@ -143,6 +143,7 @@ impl World {
                 Message::Welcome { worker, session, .. }
                 | Message::Lease { worker, session, .. }
                 | Message::Stop { worker, session, .. }
+                | Message::Drain { worker, session }
                 | Message::Acknowledge { worker, session, .. } => (worker.clone(), *session),
                 Message::SweepCompleted(_) => {
                     self.completions += 1;

@@ -119,34 +119,42 @@ fn dead_cohort_is_split_until_a_trial_dies_alone_three_times() {
     sends!(scene, reported("w", 1, 1, report), ["ack w 1", "lease w/0 c2: 1#2 2#2"]);
     assert_eq!(scene.ledger.trial(3).cohort_size_max, Some(2));
     assert_eq!(scene.ledger.trial(3).deaths, 0);
-    let why = scene.scheduler.explain(common::ids::TrialId(3)).unwrap();
+    let why = scene.explain(common::ids::TrialId(3)).unwrap();
     let expected = "every slot that may run it is busy; it runs in cohorts of at most 2, since a \
                     larger one with it failed";
     assert_eq!(why, expected);
 
     let report = vec![died(2, &[attempt(1, 2), attempt(2, 2)], FailureCause::TrainerDied)];
     sends!(scene, reported("w", 1, 2, report), ["ack w 2", "lease w/0 c3: 1#3"]);
-    for death in 1..=2_u32 {
-        let report = vec![died(2 + u64::from(death), &[attempt(1, 2 + death)], FailureCause::Bug)];
-        let (cohort, number) = (3 + death, 3 + death);
-        sends!(
-            scene,
-            reported("w", 1, 2 + u64::from(death), report),
-            [format!("ack w {}", 2 + death), format!("lease w/0 c{cohort}: 1#{number}")]
-        );
-        assert_eq!(scene.ledger.trial(1).deaths, death);
+    // It rests after each death, and others go on meanwhile.
+    let report = vec![died(3, &[attempt(1, 3)], FailureCause::Bug)];
+    sends!(scene, reported("w", 1, 3, report), ["ack w 3", "lease w/0 c4: 2#3"]);
+    assert_eq!(scene.ledger.trial(1).deaths, 1);
+    let why = scene.explain(common::ids::TrialId(1)).unwrap();
+    let expected = "it died alone 1 of 3 times and rests for 5 s; it runs alone, since a cohort \
+                    with it failed";
+    assert_eq!(why, expected);
+    assert_eq!(scene.after(5_000), [""; 0]);
+    sends!(
+        scene,
+        reported("w", 1, 4, vec![completed(attempt(2, 3))]),
+        ["ack w 4", "lease w/0 c5: 1#4"]
+    );
+    let report = vec![died(5, &[attempt(1, 4)], FailureCause::Bug)];
+    sends!(scene, reported("w", 1, 5, report), ["ack w 5", "lease w/0 c6: 3#2 4#2"]);
+    assert_eq!(scene.ledger.trial(1).deaths, 2);
+    for _ in 0..2 {
+        assert_eq!(scene.after(5_000), [""; 0]);
+        sends!(scene, heartbeat("w", 1), []);
     }
-    let report = vec![died(5, &[attempt(1, 5)], FailureCause::TrainerDied)];
-    sends!(scene, reported("w", 1, 5, report), ["ack w 5", "lease w/0 c6: 2#3"]);
+    let report = vec![completed(attempt(3, 2)), completed(attempt(4, 2))];
+    sends!(scene, reported("w", 1, 7, report), ["ack w 7", "lease w/0 c7: 1#5"]);
+    let report = vec![died(7, &[attempt(1, 5)], FailureCause::TrainerDied)];
+    sends!(scene, reported("w", 1, 8, report), ["ack w 8", "completed s"]);
     let outcome = scene.ledger.outcome(1).unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Failed);
     let expected = "failed alone for the third time (attempt 5): its trainer died: signal 9";
     assert_eq!(outcome.reason, expected);
-    sends!(
-        scene,
-        reported("w", 1, 6, vec![completed(attempt(2, 3))]),
-        ["ack w 6", "lease w/0 c7: 3#2 4#2"]
-    );
     assert_eq!(scene.of("s").counts.failed, 1);
 }
 
@@ -328,7 +336,7 @@ fn data_is_pinned_by_the_first_lease() {
     let reason = "it does not have the data set `strokes`";
     assert_eq!(scene.worker("u").reason.as_deref(), Some(reason));
     sends!(scene, drains("w", 1), []);
-    let why = scene.scheduler.explain(common::ids::TrialId(2)).unwrap();
+    let why = scene.explain(common::ids::TrialId(2)).unwrap();
     assert_eq!(why, format!("no attached worker may run it; worker u: {reason}"));
 }
 
@@ -337,7 +345,7 @@ fn closing_hands_out_nothing_more() {
     let mut scene = started(2, 1);
     sends!(scene, Event::Closing, []);
     sends!(scene, reported("w", 1, 1, vec![completed(attempt(1, 1))]), ["ack w 1"]);
-    let why = scene.scheduler.explain(common::ids::TrialId(2)).unwrap();
+    let why = scene.explain(common::ids::TrialId(2)).unwrap();
     assert_eq!(why, "the coordinator is stopping");
 }
 

@@ -6,7 +6,7 @@ mod scene;
 use common::ids::TrialId;
 use scene::*;
 use scheduler::Applied;
-use scheduler::event::{Change, Event, FailureCause, Trial};
+use scheduler::event::{Change, Event, FailureCause, Report, Trial};
 use scheduler::overview::SweepState;
 
 const NOTHING: [&str; 0] = [];
@@ -74,7 +74,7 @@ fn removed_trials_do_not_start_but_running_ones_go_on_and_all_come_back() {
     let kept = || vec![trial(1, &config), trial(4, &config)];
     assert_eq!(scene.sweep(header("s"), kept()), NOTHING);
     assert_eq!(scene.of("s").counts.removed, 2);
-    let why = scene.scheduler.explain(TrialId(3)).unwrap();
+    let why = scene.explain(TrialId(3)).unwrap();
     assert_eq!(why, "no sweep names it any more");
     let report = vec![completed(attempt(1, 1)), completed(attempt(2, 1))];
     let sent = scene.sent(reported("w", 1, 2, report));
@@ -153,8 +153,8 @@ fn returned_trial_goes_before_all_others_of_its_sweep() {
     scene.sweep(header("s"), trials(1..=4));
     scene.sent(attached("w", 1, 1));
     scene.sent(reported("w", 1, 1, vec![completed(attempt(1, 1))]));
-    let death = vec![died(2, &[attempt(2, 1)], FailureCause::TrainerDied)];
-    assert_eq!(scene.sent(reported("w", 1, 2, death)), ["ack w 2", "lease w/0 c3: 2#2"]);
+    let back = vec![Report::Returned(attempt(2, 1), 1)];
+    assert_eq!(scene.sent(reported("w", 1, 2, back)), ["ack w 2", "lease w/0 c3: 2#2"]);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn failures_beyond_the_budget_stop_the_sweep() {
     let reason = "failed trials: 1; its budget ends at 1".to_string();
     assert_eq!(scene.of("s").state, SweepState::Stopped { reason: reason.clone() });
     assert_eq!(
-        scene.scheduler.explain(TrialId(3)).unwrap(),
+        scene.explain(TrialId(3)).unwrap(),
         format!("sweep `s` stopped: {reason}")
     );
     // The running one goes on; then the sweep is over.

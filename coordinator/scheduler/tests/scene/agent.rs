@@ -109,6 +109,7 @@ impl Agent {
     pub fn receive(&mut self) {
         match self.inbox.pop_front() {
             None | Some(Message::SweepCompleted(_)) => {}
+            Some(Message::Drain { .. }) => self.draining = true,
             Some(Message::Welcome { adopted, .. }) => {
                 self.welcome = true;
                 self.retain(|attempt| adopted.contains(&attempt));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::ids::{AttemptId, CohortId, SweepName, TrialId, WorkerId};
 use scheduler::event::{
-    AttemptEnd, Change, Event, Outcome, OutcomeKind, StoredState, StoredTrial, SweepHeader, Trial,
+    AttemptEnd, Change, Event, Hold, Outcome, OutcomeKind, StoredState, StoredTrial, SweepHeader, Trial,
 };
 use scheduler::overview::{Counts, Overview};
 
@@ -13,6 +13,7 @@ struct Sweep {
     header: SweepHeader,
     expanded: bool,
     completed: bool,
+    hold: Option<Hold>,
     /// Place and whether it was removed.
     members: BTreeMap<TrialId, (u64, bool)>,
 }
@@ -33,6 +34,8 @@ pub struct Ledger {
     trials: BTreeMap<TrialId, StoredTrial>,
     attempts: BTreeMap<AttemptId, Attempt>,
     outcomes: BTreeMap<TrialId, Outcome>,
+    /// Cancelled, without an attempt's outcome.
+    closed: BTreeSet<TrialId>,
     attached: BTreeSet<WorkerId>,
 }
 
@@ -144,8 +147,42 @@ impl Ledger {
                 let known = self.outcomes.insert(attempt.trial, outcome.clone());
                 assert_eq!(known, None, "a trial has one outcome");
             }
-            Change::TrialClosed(trial, ..) => panic!("{trial} was closed without attempt"),
+            Change::SweepHeld(sweep, hold) => {
+                let sweep = self.sweep(sweep);
+                assert_ne!(sweep.hold, *hold, "a hold that is stored is not stored again");
+                sweep.hold.clone_from(hold);
+            }
+            Change::TrialsClosed { trials, kind, .. } => {
+                for trial in trials {
+                    let trial = self.trials.get_mut(trial).expect("a stored trial");
+                    assert_eq!(trial.state, StoredState::Pending, "a pending trial is closed");
+                    trial.state = StoredState::Ended(*kind);
+                    self.closed.insert(trial.trial.id);
+                }
+            }
+            Change::TrialsReopened(trials) => {
+                for id in trials {
+                    self.reopen(*id);
+                }
+            }
+            Change::TrialPardoned { trial, deaths, cohort_size_max } => {
+                let trial = self.trials.get_mut(trial).expect("a stored trial");
+                assert!(!matches!(trial.state, StoredState::Ended(_)), "an open trial is pardoned");
+                (trial.deaths, trial.cohort_size_max) = (*deaths, *cohort_size_max);
+            }
         }
+    }
+
+    fn reopen(&mut self, id: TrialId) {
+        let trial = self.trials.get_mut(&id).expect("a stored trial");
+        let ended = StoredState::Ended(OutcomeKind::Failed);
+        let cancelled = StoredState::Ended(OutcomeKind::Cancelled);
+        assert!(trial.state == ended || trial.state == cancelled, "it failed or was cancelled");
+        let had_outcome = self.outcomes.remove(&id).is_some();
+        assert_ne!(had_outcome, self.closed.remove(&id), "one of both ended it");
+        trial.is_fenced |= trial.state == ended;
+        trial.state = StoredState::Pending;
+        (trial.deaths, trial.cohort_size_max) = (0, None);
     }
 
     fn apply_sweep(&mut self, header: &SweepHeader) {
@@ -157,6 +194,7 @@ impl Ledger {
                 header,
                 expanded: false,
                 completed: false,
+                hold: None,
                 members: BTreeMap::new(),
             }),
         }
@@ -169,6 +207,7 @@ impl Ledger {
                 attempts: 0,
                 deaths: 0,
                 cohort_size_max: None,
+                is_fenced: false,
                 epochs: 0,
                 attempt_epoch: 0,
                 val_error: None,
@@ -194,6 +233,7 @@ impl Ledger {
         assert_eq!(trial.attempts + 1, id.number, "attempts count up");
         trial.attempts = id.number;
         trial.attempt_epoch = 0;
+        trial.is_fenced = false;
         trial.state = StoredState::Running { worker: worker.clone(), cohort };
         let worker = worker.clone();
         let epochs = BTreeMap::new();
@@ -278,6 +318,7 @@ impl Ledger {
                 sweep: sweep.header.name.clone(),
                 expanded: sweep.expanded,
                 completed: sweep.completed,
+                hold: sweep.hold.clone(),
                 slot_seconds: self.slot_seconds(sweep),
             });
         }

@@ -81,6 +81,10 @@ impl Scene {
         self.scheduler.overview(Time(self.now))
     }
 
+    pub fn explain(&self, trial: TrialId) -> Option<String> {
+        self.scheduler.explain(Time(self.now), trial)
+    }
+
     pub fn of(&self, name: &str) -> SweepOverview {
         let overview = self.overview();
         overview.sweeps.into_iter().find(|sweep| sweep.name.as_str() == name).unwrap()
@@ -114,6 +118,7 @@ pub fn header(text: &str) -> SweepHeader {
         priority: 0,
         failures_max: None,
         slot_seconds_max: None,
+        same_error_max: None,
         data_digest: None,
     }
 }
@@ -259,6 +264,7 @@ pub fn text(message: &Message) -> String {
         }
         Message::Stop { worker, attempt, .. } => format!("stop {worker} {}", short(attempt)),
         Message::Acknowledge { worker, through, .. } => format!("ack {worker} {through}"),
+        Message::Drain { worker, .. } => format!("drain {worker}"),
         Message::SweepCompleted(sweep) => format!("completed {sweep}"),
     }
 }
