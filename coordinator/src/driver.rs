@@ -4,13 +4,15 @@
 //! When the store fails, what is in memory is dropped, every worker's stream is closed and the
 //! store is read again; until that works nothing is handed out.
 
+mod actions;
 mod commits;
 mod expansion;
 mod failures;
 mod inbox;
+mod points;
 mod restore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,18 +20,19 @@ use common::ids::WorkerId;
 use common::spec::Sweep;
 use common::telemetry::chain;
 use scheduler::event::{Event, Message, Session, Time, WorkerHello};
-use scheduler::{Overview, Scheduler};
+use scheduler::{Acted, Overview, Scheduler};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::rpc::outgoing::{Outgoing, Outlet};
-use commits::{Commits, Failed, Then};
+use commits::{Answer, Commits, Failed, Then};
 use failures::Failures;
-use inbox::Request;
+use inbox::{Application, Request};
 
-pub use inbox::{Driven, Health, Inbox, Stopped};
+pub use inbox::{Done, Driven, Health, Inbox, Stopped};
+pub use points::mistakes;
 pub use restore::{NotRestored, Restored, restore};
 
 /// How often the scheduler looks at its clocks.
@@ -95,8 +98,12 @@ pub struct Driver {
     unread: Vec<(WorkerId, Session)>,
     /// The sweep files to apply, also again after the store failed.
     sweeps: Vec<Sweep>,
-    /// What is left of their events.
+    /// What is left of their events, or of those of `applying`.
     expansion: Option<mpsc::Receiver<Event>>,
+    /// What clients want applied next.
+    applications: VecDeque<Application>,
+    /// The one whose members come now.
+    applying: Option<Application>,
     closing: bool,
     failures: Failures,
     metrics: Arc<Metrics>,
@@ -143,6 +150,8 @@ impl Driver {
             unread: Vec::new(),
             sweeps,
             expansion: None,
+            applications: VecDeque::new(),
+            applying: None,
             closing: false,
             failures: Failures::default(),
             metrics,
@@ -224,6 +233,7 @@ impl Driver {
                 self.apply(Event::SweepExpanded(name.clone())).await;
                 let applied = self.scheduler.applied(&name).expect("it was just applied");
                 tracing::info!("{}", expansion::told(&name, applied));
+                self.on_applied(&name, applied).await;
             }
             Some(event) => self.apply(event).await,
             None => {
@@ -232,6 +242,7 @@ impl Driver {
                 // The picture first: whoever waits for `applied` reads it then.
                 self.publisher.publish(&self.scheduler, self.clock.now());
                 self.publisher.applied.send_replace(true);
+                self.apply_next();
             }
         }
     }
@@ -256,9 +267,11 @@ impl Driver {
                 }
             }
             Request::Explain { trial, answer } => {
-                drop(answer.send(self.scheduler.explain(trial)));
+                drop(answer.send(self.scheduler.explain(self.clock.now(), trial)));
             }
-            Request::Flush { answer } => self.commits.push_flush(answer).await,
+            Request::Flush { answer } => self.commits.push_answer(Answer::new((), answer)).await,
+            Request::Act { event, answer } => self.on_act(event, answer).await,
+            Request::Apply { application } => self.on_apply(*application),
             Request::Close => {
                 self.closing = true;
                 self.publisher.health.send_replace(Health::Closing);
@@ -278,12 +291,19 @@ impl Driver {
     }
 
     async fn apply(&mut self, event: Event) {
+        self.apply_action(event).await;
+    }
+
+    /// As `apply`; gives what came of an action.
+    async fn apply_action(&mut self, event: Event) -> Option<Acted> {
         let started = Instant::now();
         let effects = self.scheduler.apply(self.clock.now(), event);
         self.metrics.scheduler_apply_seconds.observe(started.elapsed().as_secs_f64());
         self.publisher.stale = true;
         let failed = failures::among(&effects.changes, &self.scheduler);
+        let acted = effects.acted.clone();
         self.commits.push(effects, failed).await;
+        acted
     }
 
     fn on_committed(&mut self, committed: Vec<Then>) {
@@ -297,8 +317,7 @@ impl Driver {
                         tracing::warn!("{line}");
                     }
                 }
-                // Whoever asked may have gone.
-                Then::Flushed(answer) => drop(answer.send(())),
+                Then::Answer(answer) => answer.tell(),
             }
         }
     }
@@ -317,6 +336,7 @@ impl Driver {
             Message::Acknowledge { worker, session, through } => {
                 self.send(&worker, session, Outgoing::Acknowledge { through });
             }
+            Message::Drain { worker, session } => self.send(&worker, session, Outgoing::Drain),
             Message::SweepCompleted(sweep) => tracing::info!(%sweep, "sweep completed"),
         }
     }
@@ -350,6 +370,9 @@ impl Driver {
         self.streams.clear();
         self.unread.clear();
         self.expansion = None;
+        // Whoever waits is told by the end of the channel.
+        self.applications.clear();
+        self.applying = None;
         let restored = loop {
             tracing::error!("the store failed, nothing is handed out: {reason}");
             self.publisher.health.send_replace(Health::StoreFailed { reason: reason.clone() });

@@ -143,6 +143,11 @@ impl Local {
                 status = child.wait() => status.map_err(LocalError::Wait)?,
                 () = stop.cancelled() => return drain(child).await,
             };
+            if status.success() {
+                tracing::info!("the local worker was drained and has left");
+                stop.cancelled().await;
+                return Ok(());
+            }
             starts_failed = if started.elapsed() < START { starts_failed + 1 } else { 0 };
             let says_broken = status.code().is_some_and(|code| STATUSES_BROKEN.contains(&code));
             if starts_failed > 0 && (says_broken || starts_failed >= STARTS_FAILED_MAX) {

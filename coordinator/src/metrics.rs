@@ -155,7 +155,7 @@ impl Pictured {
             series_left = series_left.saturating_sub(sweep.active.len());
         }
         self.trial_series_truncated.set(i64::from(truncated));
-        for state in [WorkerState::Connected, WorkerState::Draining, WorkerState::Lost] {
+        for state in WorkerState::ALL {
             let count = overview.workers.iter().filter(|worker| worker.state == state).count();
             self.workers.with_label_values(&[state.name()]).set(gauge(count as u64));
         }
@@ -226,7 +226,7 @@ impl Pictured {
     fn set_worker(&self, worker: &WorkerOverview) {
         match worker.state {
             WorkerState::Lost => return,
-            WorkerState::Connected | WorkerState::Draining => {}
+            WorkerState::Connected | WorkerState::Draining | WorkerState::SetAside => {}
         }
         let name = worker.id.as_str();
         let busy = worker.slots.iter().filter(|slot| slot.cohort.is_some()).count();

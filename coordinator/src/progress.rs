@@ -299,12 +299,12 @@ impl Shown {
     }
 }
 
-/// Whether nothing more will run: all done, or the budget used up and the last trial back.
+/// Whether nothing more will run: all done or cancelled, or stopped and the last trial back.
 fn over(sweep: &SweepOverview) -> bool {
     match &sweep.state {
-        SweepState::Completed => true,
+        SweepState::Completed | SweepState::Cancelled => true,
         SweepState::Stopped { .. } => sweep.counts.running == 0,
-        SweepState::Running | SweepState::Waiting { .. } => false,
+        SweepState::Running | SweepState::Paused | SweepState::Waiting { .. } => false,
     }
 }
 

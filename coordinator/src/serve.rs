@@ -1,7 +1,6 @@
 //! The server, top to bottom: the state directory is locked, the store read, the listeners bound;
 //! then every task runs until the work is done, a task fails or the stop is asked for.
 
-mod points;
 mod tasks;
 
 use std::io;
@@ -107,7 +106,7 @@ pub async fn open(state: &Path) -> Result<Opened, ServeError> {
 impl Opened {
     /// Refuses sweeps whose `--set` flags would change the points of one that is stored.
     pub fn check(&self, sweeps: &[Sweep]) -> Result<(), ServeError> {
-        let mistakes = points::mistakes(&self.restored, sweeps);
+        let mistakes = driver::mistakes(&self.restored, sweeps);
         if mistakes.is_empty() { Ok(()) } else { Err(ServeError::Mistakes(Mistakes(mistakes))) }
     }
 }

@@ -49,6 +49,7 @@ impl Bench {
             sweep.expand().map(|(config, id, seed)| Trial { id, config, seed }).collect();
         let mut changes = vec![
             Change::SweepApplied(SweepHeader {
+                same_error_max: None,
                 name: sweep.name.clone(),
                 yaml: sweep.yaml.clone(),
                 model: sweep.model,

@@ -48,6 +48,8 @@ pub enum Stop {
     Signal(i32),
     /// The parent is gone.
     Parent,
+    /// The coordinator asked for it.
+    Coordinator,
 }
 
 /// Why the worker failed.

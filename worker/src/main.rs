@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     telemetry::init(io::stderr);
     match run(&options) {
-        Ok(Stop::Parent) => ExitCode::SUCCESS,
+        Ok(Stop::Parent | Stop::Coordinator) => ExitCode::SUCCESS,
         Ok(Stop::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
         Err(failure) => {
             // The last word of a process is for whoever started it, whatever the log level.

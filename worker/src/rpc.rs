@@ -62,6 +62,8 @@ pub enum FromCoordinator {
     },
     /// An attempt is not wanted any more.
     Stop(AttemptId),
+    /// Hand back what runs and leave.
+    Drain,
     /// Asks for the newest log lines of a trial.
     LogRequest {
         /// For the answer.
@@ -105,6 +107,7 @@ pub fn from_coordinator(message: wire::ToWorker) -> Result<FromCoordinator, RpcE
         to_worker::Message::Stop(stop) => {
             Ok(FromCoordinator::Stop(present(stop.attempt.as_ref(), "stop request")?))
         }
+        to_worker::Message::Drain(wire::Drain {}) => Ok(FromCoordinator::Drain),
         to_worker::Message::LogRequest(asked) => Ok(FromCoordinator::LogRequest {
             request: asked.request,
             trial: asked.trial.parse().map_err(RpcError::Trial)?,

@@ -141,6 +141,15 @@ impl Scheduler {
         self.store(Change::SweepHeld(name, hold));
     }
 
+    /// What holds a sweep back, in words.
+    pub fn held(&self, name: &SweepName) -> Option<String> {
+        match self.sweep(*self.sweep_index.get(name)?).hold.as_ref()? {
+            Hold::Paused => Some(format!("it is paused: `coordinator resume {name}`")),
+            Hold::Cancelled => Some(format!("it is cancelled: `coordinator retry {name}`")),
+            Hold::Broken { reason } => Some(format!("it stopped: {reason}")),
+        }
+    }
+
     /// Some sweep that is not cancelled names the trial.
     pub(crate) fn is_wanted(&self, trial: TrialIndex) -> bool {
         let members = self.trial(trial).memberships.as_slice();
@@ -172,7 +181,9 @@ impl Scheduler {
             let mut members = record.memberships.as_slice().iter();
             let waits = matches!(record.state, State::Pending | State::Resting { .. });
             let named = members.find(|member| !member.removed).map(|member| member.sweep);
-            let (true, Some(sweep), false) = (waits, named, self.is_wanted(trial)) else { continue };
+            let (true, Some(sweep), false) = (waits, named, self.is_wanted(trial)) else {
+                continue;
+            };
             if self.sweep(sweep).expansion != Expansion::Done {
                 continue;
             }

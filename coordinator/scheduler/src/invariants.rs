@@ -165,12 +165,13 @@ impl Scheduler {
             }
         }
         self.restoring
-            || counted.iter().zip(&self.sweeps).all(|(count, sweep)| *count == sweep.cohorts_running)
+            || counted
+                .iter()
+                .zip(&self.sweeps)
+                .all(|(count, sweep)| *count == sweep.cohorts_running)
     }
 
-    fn cancelled_trials_are_those_that_no_sweep_wants(
-        &self,
-    ) -> bool {
+    fn cancelled_trials_are_those_that_no_sweep_wants(&self) -> bool {
         let cancelled = State::Ended(OutcomeKind::Cancelled);
         let indices = (0..self.trials.len()).map(TrialIndex::new);
         self.restoring

@@ -60,7 +60,11 @@ impl Scheduler {
 
     /// The next cohort for a slot: of the sweeps of the highest priority, of the one that holds the
     /// fewest slots.
-    pub(crate) fn choose(&self, id: &WorkerId, slot: usize) -> Option<(SweepIndex, Vec<TrialIndex>)> {
+    pub(crate) fn choose(
+        &self,
+        id: &WorkerId,
+        slot: usize,
+    ) -> Option<(SweepIndex, Vec<TrialIndex>)> {
         let worker = &self.workers[id];
         let mut able = Vec::new();
         for &index in &self.sweep_order {
@@ -93,7 +97,8 @@ impl Scheduler {
                 if chosen.len() >= size_max {
                     break;
                 }
-                let own_max = self.trial(trial).cohort_size_max.map_or(size_max, |max| max as usize);
+                let own_max =
+                    self.trial(trial).cohort_size_max.map_or(size_max, |max| max as usize);
                 if own_max > chosen.len() && !self.avoids(id, trial, index) {
                     chosen.push(trial);
                     size_max = size_max.min(own_max);

@@ -178,6 +178,10 @@ pub enum WorkerState {
 }
 
 impl WorkerState {
+    /// Every one.
+    pub const ALL: [WorkerState; 4] =
+        [WorkerState::Connected, WorkerState::Draining, WorkerState::SetAside, WorkerState::Lost];
+
     /// The word in tables and labels.
     pub const fn name(self) -> &'static str {
         match self {

@@ -58,7 +58,9 @@ impl Record {
     pub fn completed_error(&self) -> Option<f64> {
         match self.state {
             State::Ended(OutcomeKind::Completed) => self.val_error.and_then(comparable),
-            State::Ended(_) | State::Pending | State::Resting { .. } | State::Running { .. } => None,
+            State::Ended(_) | State::Pending | State::Resting { .. } | State::Running { .. } => {
+                None
+            }
         }
     }
 }

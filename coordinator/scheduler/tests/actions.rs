@@ -113,8 +113,10 @@ fn what_another_sweep_wants_goes_on_when_one_is_cancelled() {
     scene.sweep(header("b"), trials(2..=3));
     scene.sent(attached("w", 1, 2));
     let (acted, sent) = act(&mut scene, cancelled("a"));
-    assert_eq!((acted, sent), (done(0, 1), vec!["stop w 1#1".into(), "completed a".into(),
-        "lease w/0 c3: 3#1".into()]));
+    assert_eq!(
+        (acted, sent),
+        (done(0, 1), vec!["stop w 1#1".into(), "completed a".into(), "lease w/0 c3: 3#1".into()])
+    );
     // The last sweep that wanted them lets them go: they are cancelled as well.
     let (acted, sent) = act(&mut scene, cancelled("b"));
     assert_eq!((acted, sent.len()), (done(0, 2), 3));

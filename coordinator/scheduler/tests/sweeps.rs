@@ -168,10 +168,7 @@ fn failures_beyond_the_budget_stop_the_sweep() {
     assert_eq!(scene.sent(reported("w", 1, 1, death)), ["ack w 1"]);
     let reason = "failed trials: 1; its budget ends at 1".to_string();
     assert_eq!(scene.of("s").state, SweepState::Stopped { reason: reason.clone() });
-    assert_eq!(
-        scene.explain(TrialId(3)).unwrap(),
-        format!("sweep `s` stopped: {reason}")
-    );
+    assert_eq!(scene.explain(TrialId(3)).unwrap(), format!("sweep `s` stopped: {reason}"));
     // The running one goes on; then the sweep is over.
     let sent = scene.sent(reported("w", 1, 2, vec![completed(attempt(2, 1))]));
     assert_eq!(sent, ["ack w 2", "completed s"]);

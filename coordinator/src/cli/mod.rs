@@ -1,8 +1,10 @@
 //! The client's commands: what each asks for, and how its answer is shown.
 //!
 //! Reading commands have one path: a `Source` (a running coordinator or its state directory)
-//! gives wire types, `render` writes them. None of them changes a trial.
+//! gives wire types, `render` writes them. Those of `act` change what runs, and need a running
+//! coordinator.
 
+mod act;
 mod data;
 mod failure;
 mod output;
@@ -68,6 +70,38 @@ attempts left.
 
 Reads only: the trial goes on.")]
     Logs(LogArgs),
+    /// Applies a sweep file to a running coordinator, a new one or an edited one
+    #[command(after_help = "Of a sweep that is there already, new points are added and only they \
+run; trials of points that the file has no more are marked removed: pending ones never run, \
+running ones go on to their end (--prune ends them at once, unless another sweep wants them), \
+results stay and show with `table --removed`. A point that comes back brings its results with it.
+
+Priority, budget, fusion and table are those of the newest file. A hold (paused, cancelled, \
+stopped by the same error) stays.")]
+    Apply(ApplyArgs),
+    /// Stops handing out trials of a sweep
+    #[command(after_help = "Running trials go on to their end; pending ones wait until `resume`. \
+A restart of the coordinator does not lift it.")]
+    Pause(ActArgs),
+    /// Goes on with a sweep that was paused, or stopped by the same error
+    #[command(after_help = "Pending trials are handed out again; running ones were never stopped.")]
+    Resume(ActArgs),
+    /// Ends a sweep: its open trials are cancelled
+    #[command(after_help = "Running trials are stopped at once without a result, pending ones \
+never run; what another sweep wants goes on. Results so far stay. `retry` takes it back.")]
+    Cancel(ActArgs),
+    /// Runs the failed and cancelled trials of a sweep again
+    #[command(
+        after_help = "Their deaths are forgotten, and what held the sweep is lifted: also a \
+cancelled, paused or stopped one goes on. Trials resume from their checkpoints where there are \
+any. Running and pending trials go on."
+    )]
+    Retry(ActArgs),
+    /// Has a worker hand back what it runs and leave
+    #[command(after_help = "Its running trials are checkpointed at the next end of an epoch and \
+go on elsewhere; none counts as a failure. Pending trials go to the other workers. The worker's \
+program then ends with status 0; started again it works again.")]
+    Drain(DrainArgs),
     /// Checks and downloads data sets
     #[command(subcommand, arg_required_else_help = true)]
     Data(DataCommand),
@@ -180,6 +214,42 @@ pub struct TrialArgs {
     pub view: ViewArgs,
 }
 
+/// Arguments of `apply`.
+#[derive(Args, Clone, Debug)]
+pub struct ApplyArgs {
+    /// The sweep file
+    pub file: PathBuf,
+    /// Ends running trials that the file names no more
+    #[arg(long)]
+    pub prune: bool,
+    /// How the file is read.
+    #[command(flatten)]
+    pub reading: SweepOptions,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Arguments of commands that act on a sweep.
+#[derive(Args, Clone, Debug)]
+pub struct ActArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Arguments of `drain`.
+#[derive(Args, Clone, Debug)]
+pub struct DrainArgs {
+    /// The worker's name, as `workers` shows it
+    pub worker: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+}
+
 /// Arguments of `expect`.
 #[derive(Args, Clone, Debug)]
 pub struct ExpectArgs {
@@ -275,6 +345,12 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Probe(args) => read::probe(&args, global).await,
         Command::Trial(args) => read::trial(&args, global).await,
         Command::Logs(args) => read::logs(&args, global).await,
+        Command::Apply(args) => act::apply(&args, global).await,
+        Command::Pause(args) => act::pause(&args, global).await,
+        Command::Resume(args) => act::resume(&args, global).await,
+        Command::Cancel(args) => act::cancel(&args, global).await,
+        Command::Retry(args) => act::retry(&args, global).await,
+        Command::Drain(args) => act::drain(&args, global).await,
         Command::Data(DataCommand::Check(args)) => data::check(&args),
         Command::Data(DataCommand::Fetch(args)) => data::fetch(args).await,
     };

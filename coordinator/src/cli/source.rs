@@ -59,6 +59,21 @@ impl Source {
         }
     }
 
+    /// As `open`, where only a running coordinator will do.
+    pub async fn running(
+        coordinator: Option<&str>,
+        state_dir: &Path,
+    ) -> Result<SweepServiceClient<Channel>, Failure> {
+        if let Source::Server(client) = Source::open(coordinator, state_dir).await? {
+            return Ok(*client);
+        }
+        Err(Failure::Failed(anyhow::anyhow!(
+            "no coordinator runs on {}: this needs one; `coordinator --state {}` starts it",
+            state_dir.display(),
+            state_dir.display(),
+        )))
+    }
+
     fn server(channel: Channel) -> Source {
         let client = SweepServiceClient::new(channel);
         Source::Server(Box::new(client.max_decoding_message_size(wire::MESSAGE_BYTES_MAX)))
@@ -234,14 +249,16 @@ fn address(url: &str) -> Result<Endpoint, Failure> {
     Ok(endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE))
 }
 
-fn answer<T>(answered: Result<tonic::Response<T>, Status>) -> Result<T, Failure> {
+pub(super) fn answer<T>(answered: Result<tonic::Response<T>, Status>) -> Result<T, Failure> {
     answered.map(tonic::Response::into_inner).map_err(failure)
 }
 
 /// The server's words for mistakes are those of the query.
 fn failure(status: Status) -> Failure {
     match status.code() {
-        Code::NotFound | Code::InvalidArgument => Failure::Mistake(status.message().to_owned()),
+        Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => {
+            Failure::Mistake(status.message().to_owned())
+        }
         Code::Unimplemented => Failure::Failed(anyhow::anyhow!(
             "the coordinator does not know this request; it is of another version"
         )),

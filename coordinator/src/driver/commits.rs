@@ -22,7 +22,28 @@ pub(super) enum Then {
     /// These messages are sent, and these failures told.
     Send { messages: Vec<Message>, failed: Vec<FailedTrial> },
     /// Somebody who waits for everything before it is told.
-    Flushed(oneshot::Sender<()>),
+    Answer(Answer),
+}
+
+/// Tells somebody who waits for a commit.
+pub(super) struct Answer(Box<dyn FnOnce() + Send>);
+
+impl Answer {
+    /// Sends this value to whoever waits for it, who may have gone.
+    pub fn new<T: Send + 'static>(value: T, to: oneshot::Sender<T>) -> Answer {
+        Answer(Box::new(move || drop(to.send(value))))
+    }
+
+    /// Tells it.
+    pub fn tell(self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Answer")
+    }
 }
 
 /// The writer stopped; the store that it gave back is to be read again.
@@ -69,7 +90,7 @@ impl Commits {
 
     /// Takes what one `apply` gave, and the failed trials among it.
     pub async fn push(&mut self, effects: Effects, failed: Vec<FailedTrial>) {
-        let Effects { changes, messages } = effects;
+        let Effects { changes, messages, acted: _ } = effects;
         if changes.is_empty() && messages.is_empty() {
             return;
         }
@@ -77,8 +98,8 @@ impl Commits {
     }
 
     /// Answers when everything before is committed.
-    pub async fn push_flush(&mut self, answer: oneshot::Sender<()>) {
-        self.send(Batch { changes: Vec::new(), payload: Then::Flushed(answer) }).await;
+    pub async fn push_answer(&mut self, answer: Answer) {
+        self.send(Batch { changes: Vec::new(), payload: Then::Answer(answer) }).await;
     }
 
     async fn send(&mut self, batch: Batch<Then>) {

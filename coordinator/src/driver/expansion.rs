@@ -67,6 +67,7 @@ pub(super) fn header(sweep: &Sweep) -> SweepHeader {
         priority: sweep.priority,
         failures_max: sweep.budget.failures,
         slot_seconds_max: sweep.budget.hours.map(|hours| hours * 3600.0),
+        same_error_max: sweep.budget.same_error,
         data_digest: None,
     }
 }

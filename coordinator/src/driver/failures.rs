@@ -120,10 +120,16 @@ mod tests {
             };
             let reports = vec![Report::CohortFailed(failure)];
             let (worker, session) = (worker.clone(), Session(1));
+            // It waits longer after each death, and its worker is heard meanwhile.
+            let now = Time(through * 100_000);
+            let beat = Event::Heartbeat { worker: worker.clone(), session, draining: false };
             let event = Event::Reported { worker, session, through, reports };
-            let mut effects = scheduler.apply(Time(0), event);
+            let effects = scheduler.apply(now, event);
             told.extend(among(&effects.changes, &scheduler));
-            lease = effects.messages.pop().expect("another lease, or the end");
+            let later = Time(now.0 + 50_000);
+            scheduler.apply(later, beat);
+            let again = scheduler.apply(later, Event::Tick).messages.pop();
+            lease = again.or(effects.messages.into_iter().last()).expect("a lease, or the end");
         }
         let [failed] = told.try_into().expect("one failed trial");
         let line = Failures::default().line(failed).expect("the first");

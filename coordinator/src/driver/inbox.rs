@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use common::ids::{TrialId, WorkerId};
-use scheduler::Overview;
+use common::spec::Sweep;
 use scheduler::event::{Event, Session, WorkerHello};
+use scheduler::{Acted, Applied, Overview};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Clock;
@@ -41,13 +42,34 @@ pub(super) enum Request {
     Explain { trial: TrialId, answer: oneshot::Sender<Option<String>> },
     /// Answered when everything applied before it is committed.
     Flush { answer: oneshot::Sender<()> },
+    /// Somebody acts on a sweep or a worker; answered when what came of it is committed.
+    Act { event: Event, answer: oneshot::Sender<Acted> },
+    /// A sweep file to apply; answered when its members are committed.
+    Apply { application: Box<Application> },
     /// Nothing more is handed out from here on.
     Close,
 }
 
-/// The driver has ended: the coordinator stops.
+/// A sweep file that a client applies.
+#[derive(Debug)]
+pub(super) struct Application {
+    pub sweep: Sweep,
+    pub prune: bool,
+    pub answer: oneshot::Sender<Result<Done, String>>,
+}
+
+/// A sweep file was applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// What that changed.
+    pub applied: Applied,
+    /// What holds the sweep back all the same.
+    pub held: Option<String>,
+}
+
+/// The driver has ended, or dropped what it had in memory because the store failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the coordinator stops")]
+#[error("the coordinator stops, or its store failed meanwhile")]
 pub struct Stopped;
 
 /// The way into the driver.
@@ -97,6 +119,22 @@ impl Inbox {
     pub async fn flush(&self) -> Result<(), Stopped> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Flush { answer }).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Acts on a sweep or a worker; returns when what came of it is committed.
+    pub async fn act(&self, event: Event) -> Result<Acted, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Act { event, answer }).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Applies a sweep file; with `prune`, what runs and is not named any more ends. Returns when
+    /// every member is committed, or why nothing was applied.
+    pub async fn apply(&self, sweep: Sweep, prune: bool) -> Result<Result<Done, String>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        let application = Box::new(Application { sweep, prune, answer });
+        self.send(Request::Apply { application }).await?;
         answered.await.map_err(|_| Stopped)
     }
 

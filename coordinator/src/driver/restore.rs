@@ -43,7 +43,7 @@ fn read(mut store: Box<dyn Store>, clock: Clock) -> Result<Restored, NotRestored
         if let Event::SweepRestored(header) = &event {
             files.push((header.name.clone(), header.yaml.clone()));
         }
-        let Effects { changes, messages } = scheduler.apply(clock.now(), event);
+        let Effects { changes, messages, acted: _ } = scheduler.apply(clock.now(), event);
         effects.changes.extend(changes);
         effects.messages.extend(messages);
     });

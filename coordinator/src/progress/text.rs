@@ -59,6 +59,8 @@ fn pace(sweep: &SweepOverview) -> Vec<String> {
 fn reason<'a>(sweep: &'a SweepOverview, trouble: Option<&'a str>) -> Option<&'a str> {
     let state = match &sweep.state {
         SweepState::Running | SweepState::Completed => None,
+        SweepState::Paused => Some("paused"),
+        SweepState::Cancelled => Some("cancelled"),
         SweepState::Stopped { reason } | SweepState::Waiting { reason } => Some(reason.as_str()),
     };
     trouble.or(state)

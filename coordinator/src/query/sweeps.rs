@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use common::ids::TrialId;
 use common::wire;
 use rusqlite::{Connection, Row};
+use scheduler::event::Hold;
 
 use super::{QueryError, Reader};
 use crate::store::text;
@@ -86,16 +87,16 @@ impl Tally {
 
 fn overview(connection: &Connection, name: &str) -> rusqlite::Result<wire::Sweep> {
     let mut header = connection.prepare_cached(
-        "SELECT model, data, created_unix_ms, completed_unix_ms, expanded, id FROM sweeps
+        "SELECT model, data, created_unix_ms, completed_unix_ms, expanded, id, hold FROM sweeps
          WHERE name = ?",
     )?;
     let mut sweep = wire::Sweep { name: name.into(), ..wire::Sweep::default() };
-    let (expanded, id): (bool, i64) = header.query_row([name], |row| {
+    let (expanded, id, hold): (bool, i64, Option<String>) = header.query_row([name], |row| {
         sweep.model = row.get(0)?;
         sweep.data = row.get(1)?;
         sweep.created_unix_ms = row.get::<_, i64>(2)?.cast_unsigned();
         sweep.completed_unix_ms = row.get::<_, Option<i64>>(3)?.unwrap_or(0).cast_unsigned();
-        Ok((row.get(4)?, row.get(5)?))
+        Ok((row.get(4)?, row.get(5)?, row.get(6)?))
     })?;
     let mut tally = Tally::default();
     let mut members = connection.prepare_cached(
@@ -108,7 +109,8 @@ fn overview(connection: &Connection, name: &str) -> rusqlite::Result<wire::Sweep
     while let Some(row) = rows.next()? {
         tally.add(connection, row)?;
     }
-    sweep.state = state(expanded, &tally.trials).into();
+    let hold = hold.as_deref().and_then(text::hold);
+    sweep.state = state(expanded, hold.as_ref(), &tally.trials);
     sweep.configs = tally.configs.len() as u64;
     sweep.configs_done = tally.configs.values().filter(|is_open| !**is_open).count() as u64;
     sweep.epochs = tally.epochs;
@@ -118,8 +120,15 @@ fn overview(connection: &Connection, name: &str) -> rusqlite::Result<wire::Sweep
     Ok(sweep)
 }
 
-fn state(expanded: bool, trials: &wire::TrialCounts) -> &'static str {
-    if !expanded {
+fn state(expanded: bool, hold: Option<&Hold>, trials: &wire::TrialCounts) -> String {
+    let is_open = trials.running > 0 || trials.pending > 0;
+    match hold {
+        Some(Hold::Cancelled) => return "cancelled".into(),
+        Some(Hold::Paused) if is_open => return "paused".into(),
+        Some(Hold::Broken { reason }) if is_open => return reason.clone(),
+        Some(Hold::Paused | Hold::Broken { .. }) | None => {}
+    }
+    let word = if !expanded {
         "expanding"
     } else if trials.running > 0 {
         "running"
@@ -127,7 +136,8 @@ fn state(expanded: bool, trials: &wire::TrialCounts) -> &'static str {
         "idle"
     } else {
         "completed"
-    }
+    };
+    word.into()
 }
 
 /// Length of the history of a trial without outcome.

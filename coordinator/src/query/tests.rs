@@ -59,6 +59,7 @@ impl Bench {
             fusion: Fusion::Auto,
             priority: 0,
             failures_max: None,
+            same_error_max: None,
             slot_seconds_max: None,
             data_digest: None,
         };

@@ -258,6 +258,7 @@ pub fn to_worker(outgoing: Outgoing, heartbeat_interval_ms: u32, store: &str) ->
         Outgoing::Stop(attempt) => {
             to_worker::Message::Stop(wire::StopAttempt { attempt: Some(to_wire(attempt)) })
         }
+        Outgoing::Drain => to_worker::Message::Drain(wire::Drain {}),
         Outgoing::Acknowledge { through } => {
             to_worker::Message::Acknowledge(wire::Acknowledge { through })
         }

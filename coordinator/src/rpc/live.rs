@@ -14,7 +14,10 @@ pub fn complete_sweep(sweep: &mut wire::Sweep, overview: &Overview) {
     sweep.eta_seconds = live.eta_seconds;
     match &live.state {
         // The store has the words for these.
-        SweepState::Running | SweepState::Completed => {}
+        SweepState::Running
+        | SweepState::Completed
+        | SweepState::Paused
+        | SweepState::Cancelled => {}
         SweepState::Stopped { reason } | SweepState::Waiting { reason } => {
             sweep.state = reason.clone();
         }

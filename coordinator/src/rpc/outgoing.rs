@@ -28,6 +28,8 @@ pub enum Outgoing {
     },
     /// End an attempt.
     Stop(AttemptId),
+    /// Hand back what runs and leave.
+    Drain,
     /// Reports up to this one are safe.
     Acknowledge {
         /// Its sequence number.

@@ -5,17 +5,20 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::ids::WorkerId;
+use common::ids::{SweepName, WorkerId};
+use common::spec;
 use common::telemetry::chain;
 use common::wire;
 use common::wire::sweep_service_server::SweepService;
+use scheduler::Acted;
+use scheduler::event::Event;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::live;
 use super::logs::Logs;
-use crate::driver::{Driven, Inbox};
+use crate::driver::{Done, Driven, Inbox, Stopped};
 use crate::query::{Class, QueryError, Reader};
 
 /// Readers at one time: each has a connection and a thread. Further calls wait their turn.
@@ -170,6 +173,89 @@ impl SweepService for Sweeps {
         live::complete_workers(&mut workers, &overview, self.driven.clock);
         Ok(Response::new(wire::ListWorkersResponse { workers }))
     }
+
+    async fn apply_sweep(
+        &self,
+        request: Request<wire::ApplySweepRequest>,
+    ) -> Answer<wire::ApplySweepResponse> {
+        let wire::ApplySweepRequest { yaml, prune, points_set, trials_max } = request.into_inner();
+        let options = spec::Options { trials_max, ..spec::Options::default() };
+        let loaded = tokio::task::spawn_blocking(move || {
+            spec::load(&yaml, "the applied file", &options).map_err(|errors| errors.render(false))
+        });
+        let loaded = loaded.await.map_err(|_| Status::internal("reading the file panicked"))?;
+        let (mut sweep, _) = loaded.map_err(Status::invalid_argument)?;
+        sweep.are_points_set = points_set;
+        let name = sweep.name.to_string();
+        let done = self.inbox.apply(sweep, prune).await.map_err(unavailable)?;
+        let Done { applied, held } = done.map_err(Status::failed_precondition)?;
+        Ok(Response::new(wire::ApplySweepResponse {
+            sweep: name,
+            again: applied.is_again,
+            added: applied.added,
+            removed: applied.removed,
+            unchanged: applied.unchanged,
+            held: held.unwrap_or_default(),
+        }))
+    }
+
+    async fn pause_sweep(&self, request: Request<wire::ActOnSweepRequest>) -> Acts {
+        self.act_on_sweep(request, Event::SweepPaused).await
+    }
+
+    async fn resume_sweep(&self, request: Request<wire::ActOnSweepRequest>) -> Acts {
+        self.act_on_sweep(request, Event::SweepResumed).await
+    }
+
+    async fn cancel_sweep(&self, request: Request<wire::ActOnSweepRequest>) -> Acts {
+        self.act_on_sweep(request, Event::SweepCancelled).await
+    }
+
+    async fn retry_sweep(&self, request: Request<wire::ActOnSweepRequest>) -> Acts {
+        self.act_on_sweep(request, Event::SweepRetried).await
+    }
+
+    async fn drain_worker(&self, request: Request<wire::DrainWorkerRequest>) -> Acts {
+        let name = request.into_inner().worker;
+        let worker = name.parse().map_err(|_| unknown("worker", &name))?;
+        self.act(Event::WorkerDrained(worker), "worker", &name).await
+    }
+}
+
+type Acts = Answer<wire::ActedResponse>;
+
+impl Sweeps {
+    async fn act_on_sweep(
+        &self,
+        request: Request<wire::ActOnSweepRequest>,
+        event: fn(SweepName) -> Event,
+    ) -> Acts {
+        let name = request.into_inner().sweep;
+        let sweep = name.parse().map_err(|_| unknown("sweep", &name))?;
+        self.act(event(sweep), "sweep", &name).await
+    }
+
+    async fn act(&self, event: Event, what: &str, name: &str) -> Acts {
+        match self.inbox.act(event).await.map_err(unavailable)? {
+            Acted::Unknown => Err(unknown(what, name)),
+            Acted::Refused(why) => {
+                Err(Status::failed_precondition(format!("{what} `{name}`: {why}")))
+            }
+            Acted::Done { pending, running } => {
+                Ok(Response::new(wire::ActedResponse { pending, running }))
+            }
+        }
+    }
+}
+
+fn unknown(what: &str, name: &str) -> Status {
+    let list = if what == "sweep" { "list" } else { "workers" };
+    Status::not_found(format!("unknown {what} `{name}`; `coordinator {list}` shows those known"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn unavailable(stopped: Stopped) -> Status {
+    Status::unavailable(stopped.to_string())
 }
 
 fn status(error: &QueryError) -> Status {

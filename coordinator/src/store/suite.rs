@@ -2,6 +2,7 @@
 
 pub mod memory;
 mod random;
+mod reopened;
 mod scheduled;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use common::config::{Config, Data, Model};
 use common::ids::{AttemptId, CohortId, SweepName, TrialId, WorkerId};
 use scheduler::event::{
-    AttemptEnd, Device, EpochMetrics, FailureCause, Fusion, Outcome, OutcomeKind, Provenance,
+    AttemptEnd, Device, EpochMetrics, FailureCause, Fusion, Hold, Outcome, OutcomeKind, Provenance,
     StoredState, StoredTrial, SweepHeader, Trial, WorkerHello,
 };
 use scheduler::{Change, Event};
@@ -29,6 +30,7 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Place>) {
     outlives_reopening_and_updates(&*fresh());
     commits_all_or_nothing(&*fresh());
     refuses_contradictions(&*fresh());
+    reopened::reopens_what_failed_or_was_cancelled(&*fresh());
     restores_in_pages(&*fresh());
     random::equals_the_model(fresh);
     scheduled::accepts_what_the_scheduler_decides(fresh);
@@ -50,6 +52,7 @@ pub struct Standing {
     pub header: SweepHeader,
     pub expanded: bool,
     pub completed: bool,
+    pub hold: Option<Hold>,
     pub slot_seconds: f64,
 }
 
@@ -64,10 +67,10 @@ pub fn contents(store: &mut dyn Store) -> Contents {
                 assert!(early && header.is_none());
                 header = Some(restored);
             }
-            Event::SweepStandingRestored { sweep, expanded, completed, slot_seconds } => {
+            Event::SweepStandingRestored { sweep, expanded, completed, hold, slot_seconds } => {
                 let header = header.take().expect("right after its sweep");
                 assert_eq!(header.name, sweep);
-                found.sweeps.push(Standing { header, expanded, completed, slot_seconds });
+                found.sweeps.push(Standing { header, expanded, completed, hold, slot_seconds });
             }
             Event::TrialsRestored(page) => {
                 assert!(found.members.is_empty() && (1..=RESTORE_ROWS_MAX).contains(&page.len()));
@@ -83,6 +86,12 @@ pub fn contents(store: &mut dyn Store) -> Contents {
             Event::SweepApplied(_)
             | Event::TrialsAdded(..)
             | Event::SweepExpanded(_)
+            | Event::SweepPruned(_)
+            | Event::SweepPaused(_)
+            | Event::SweepResumed(_)
+            | Event::SweepCancelled(_)
+            | Event::SweepRetried(_)
+            | Event::WorkerDrained(_)
             | Event::WorkerAttached(..)
             | Event::WorkerDetached(..)
             | Event::Heartbeat { .. }
@@ -128,6 +137,7 @@ pub fn header(sweep: &str) -> SweepHeader {
         priority: -3,
         failures_max: Some(7),
         slot_seconds_max: Some(3600.5),
+        same_error_max: Some(20),
         data_digest: None,
     }
 }
@@ -198,6 +208,11 @@ pub fn ended(attempt: AttemptId, end: AttemptEnd) -> Change {
     Change::AttemptEnded { attempt, end, deaths: 0, cohort_size_max: None }
 }
 
+pub fn closed(trials: &[u64], kind: OutcomeKind) -> Change {
+    let trials = trials.iter().map(|number| trial(*number).id).collect();
+    Change::TrialsClosed { trials, kind, reason: "no sweep wants it".into() }
+}
+
 pub fn added(sweep: &str, first_index: u64, trials: &[u64]) -> [Change; 2] {
     let all: Vec<Trial> = trials.iter().map(|number| trial(*number)).collect();
     let ids = all.iter().map(|trial| trial.id).collect();
@@ -211,6 +226,7 @@ fn stored(number: u64, state: StoredState) -> StoredTrial {
         attempts: 1,
         deaths: 0,
         cohort_size_max: None,
+        is_fenced: false,
         epochs: 0,
         attempt_epoch: 0,
         val_error: None,
@@ -254,7 +270,8 @@ fn lives() -> Vec<Change> {
         ended(attempt(2, 1), AttemptEnd::Returned),
         Change::EpochRecorded(attempt(2, 1), metrics(1)),
         Change::AttemptAdopted(attempt(2, 1)),
-        Change::TrialClosed(trial(4).id, OutcomeKind::Cancelled, "no sweep wants it".into()),
+        closed(&[4], OutcomeKind::Cancelled),
+        Change::SweepHeld(name("second"), Some(Hold::Cancelled)),
         Change::SweepCompleted(name("second")),
         Change::SweepReopened(name("second")),
         Change::SweepCompleted(name("first")),
@@ -296,6 +313,7 @@ fn restores_every_change(place: &dyn Place) {
                 header: first,
                 expanded: true,
                 completed: true,
+                hold: None,
                 // Four epochs of 1.5 s in cohorts of four.
                 slot_seconds: 1.5,
             },
@@ -303,6 +321,7 @@ fn restores_every_change(place: &dyn Place) {
                 header: header("second"),
                 expanded: false,
                 completed: false,
+                hold: Some(Hold::Cancelled),
                 slot_seconds: 1.5,
             },
         ],
@@ -338,6 +357,7 @@ fn outlives_reopening_and_updates(place: &dyn Place) {
         fusion: Fusion::Auto,
         failures_max: None,
         slot_seconds_max: None,
+        same_error_max: None,
         data_digest: Some("carried over".into()),
         ..header("sweep")
     };
@@ -348,7 +368,13 @@ fn outlives_reopening_and_updates(place: &dyn Place) {
     let found = contents(&mut *place.open());
     assert_eq!(
         found.sweeps,
-        [Standing { header: again, expanded: false, completed: false, slot_seconds: 0.0 }]
+        [Standing {
+            header: again,
+            expanded: false,
+            completed: false,
+            hold: None,
+            slot_seconds: 0.0
+        }]
     );
     let mut members = found.members[&name("sweep")].clone();
     // Where a removed member stands among the others does not matter.
@@ -395,7 +421,11 @@ fn refuses_contradictions(place: &dyn Place) {
     commit(&mut *store, [Change::SweepApplied(header("sweep"))]);
     commit(&mut *store, added("sweep", 0, &[0, 1, 2]));
     let done = outcome(OutcomeKind::Completed, Some(0.5));
-    let closed = |number| Change::TrialClosed(trial(number).id, OutcomeKind::Failed, "x".into());
+    let closed = |number| closed(&[number], OutcomeKind::Cancelled);
+    let reopened = |number| Change::TrialsReopened(vec![trial(number).id]);
+    let (deaths, cohort_size_max) = (0, None);
+    let pardoned =
+        |number| Change::TrialPardoned { trial: trial(number).id, deaths, cohort_size_max };
     commit(
         &mut *store,
         [
@@ -414,7 +444,13 @@ fn refuses_contradictions(place: &dyn Place) {
     };
     let refusals = [
         (Change::OutcomeRecorded(attempt(0, 1), done.clone()), "the outcome of"),
-        (closed(0), "closing trial"),
+        (closed(0), "closing 1 trials"),
+        (reopened(0), "reopening 1 trials"),
+        (reopened(1), "reopening 1 trials"),
+        (reopened(9), "reopening 1 trials"),
+        (pardoned(0), "pardoning trial"),
+        (pardoned(9), "pardoning trial"),
+        (Change::SweepHeld(name("other"), None), "holding"),
         (started(attempt(0, 2), "w1", 3), "the start of"),
         (ended(attempt(0, 1), AttemptEnd::Returned), "the end of"),
         (Change::AttemptAdopted(attempt(0, 1)), "adopting"),
@@ -422,14 +458,14 @@ fn refuses_contradictions(place: &dyn Place) {
         (Change::EpochRecorded(attempt(0, 2), metrics(2)), "epoch 2 of"),
         (started(attempt(1, 1), "w1", 3), "the start of"),
         (started(attempt(1, 2), "w1", 3), "the start of"),
-        (closed(1), "closing trial"),
+        (closed(1), "closing 1 trials"),
         (Change::OutcomeRecorded(attempt(1, 1), done.clone()), "the outcome of"),
         (Change::OutcomeRecorded(attempt(1, 2), done), "the outcome of"),
         (Change::AttemptAdopted(attempt(1, 1)), "adopting"),
         (Change::AttemptAdopted(attempt(2, 0)), "adopting"),
         (ended(attempt(2, 1), AttemptEnd::WorkerLost), "the end of"),
         (started(attempt(9, 1), "w1", 3), "the start of"),
-        (closed(9), "closing trial"),
+        (closed(9), "closing 1 trials"),
         (member("sweep", 9), "adding 1 members"),
         (member("other", 0), "adding 1 members"),
         (Change::MembersRemoved(name("sweep"), vec![trial(9).id]), "removing 1 members"),

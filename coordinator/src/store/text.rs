@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::config::{Data, Model};
 use scheduler::Change;
-use scheduler::event::{AttemptEnd, Device, FailureCause, Fusion, OutcomeKind};
+use scheduler::event::{AttemptEnd, Device, FailureCause, Fusion, Hold, OutcomeKind};
 
 /// `state` of a trial that waits.
 pub const PENDING: &str = "pending";
@@ -63,6 +63,29 @@ pub fn fusion(text: &str) -> Option<Fusion> {
     }
 }
 
+const BROKEN: &str = "broken: ";
+
+/// What holds a sweep back.
+pub fn of_hold(hold: &Hold) -> String {
+    match hold {
+        Hold::Paused => "paused".into(),
+        Hold::Cancelled => "cancelled".into(),
+        Hold::Broken { reason } => format!("{BROKEN}{reason}"),
+    }
+}
+
+/// What `of_hold` wrote.
+pub fn hold(text: &str) -> Option<Hold> {
+    match text {
+        "paused" => Some(Hold::Paused),
+        "cancelled" => Some(Hold::Cancelled),
+        broken => {
+            let reason = broken.strip_prefix(BROKEN)?.to_owned();
+            Some(Hold::Broken { reason })
+        }
+    }
+}
+
 /// A model family by its name.
 pub fn model(text: &str) -> Option<Model> {
     Model::ALL.into_iter().find(|model| model.name() == text)
@@ -112,6 +135,9 @@ pub fn of_change(change: &Change) -> String {
             format!("epoch {} of attempt {attempt}", metrics.epoch)
         }
         Change::OutcomeRecorded(attempt, _) => format!("the outcome of attempt {attempt}"),
-        Change::TrialClosed(trial, ..) => format!("closing trial {trial}"),
+        Change::SweepHeld(sweep, _) => format!("holding sweep `{sweep}`"),
+        Change::TrialsClosed { trials, .. } => format!("closing {} trials", trials.len()),
+        Change::TrialsReopened(trials) => format!("reopening {} trials", trials.len()),
+        Change::TrialPardoned { trial, .. } => format!("pardoning trial {trial}"),
     }
 }

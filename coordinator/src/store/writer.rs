@@ -167,7 +167,10 @@ impl<P> Group<P> {
 fn rows_of(change: &Change) -> usize {
     match change {
         Change::TrialsAdded(trials) => trials.len(),
-        Change::MembersAdded { trials, .. } | Change::MembersRemoved(_, trials) => trials.len(),
+        Change::MembersAdded { trials, .. }
+        | Change::MembersRemoved(_, trials)
+        | Change::TrialsClosed { trials, .. }
+        | Change::TrialsReopened(trials) => trials.len(),
         Change::SweepApplied(_)
         | Change::SweepExpanded(_)
         | Change::SweepCompleted(_)
@@ -180,7 +183,8 @@ fn rows_of(change: &Change) -> usize {
         | Change::AttemptEnded { .. }
         | Change::EpochRecorded(..)
         | Change::OutcomeRecorded(..)
-        | Change::TrialClosed(..) => 1,
+        | Change::SweepHeld(..)
+        | Change::TrialPardoned { .. } => 1,
     }
 }
 

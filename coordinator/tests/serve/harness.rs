@@ -156,6 +156,8 @@ pub struct Worker {
     pub adopted: Vec<wire::AttemptId>,
     pub acknowledged: u64,
     pub log_requests: VecDeque<wire::LogRequest>,
+    pub stopped: Vec<wire::AttemptId>,
+    pub is_drain_asked: bool,
     sequence: u64,
     heart: AbortOnDropHandle<()>,
 }
@@ -228,6 +230,8 @@ impl Worker {
             adopted: Vec::new(),
             acknowledged: 0,
             log_requests: VecDeque::new(),
+            stopped: Vec::new(),
+            is_drain_asked: false,
             sequence: 0,
         };
         let first = worker.receive().await.expect("a welcome");
@@ -251,9 +255,9 @@ impl Worker {
                 self.acknowledged = acknowledge.through;
             }
             to_worker::Message::LogRequest(request) => self.log_requests.push_back(request),
-            to_worker::Message::Welcome(_) | to_worker::Message::Stop(_) => {
-                panic!("not expected here")
-            }
+            to_worker::Message::Stop(stop) => self.stopped.extend(stop.attempt),
+            to_worker::Message::Drain(_) => self.is_drain_asked = true,
+            to_worker::Message::Welcome(_) => panic!("not expected here"),
         }
     }
 
@@ -276,6 +280,18 @@ impl Worker {
             self.take().await;
         }
         self.leases.pop_front().unwrap()
+    }
+
+    /// Takes messages until this holds.
+    pub async fn take_until(&mut self, holds: impl Fn(&Worker) -> bool) {
+        while !holds(self) {
+            self.take().await;
+        }
+    }
+
+    /// Whether a lease came.
+    pub fn has_lease(&self) -> bool {
+        !self.leases.is_empty()
     }
 
     pub async fn log_request(&mut self) -> wire::LogRequest {

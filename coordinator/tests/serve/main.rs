@@ -2,6 +2,7 @@
 //! libtorch. Whatever happens to streams and servers, every trial ends once.
 #![allow(clippy::unwrap_used, reason = "a test says by its panic what is wrong")]
 
+mod acting;
 mod harness;
 
 use common::wire::{self, from_worker};

@@ -240,7 +240,7 @@ impl Driver {
                 leaving.at_once = true;
                 self.kill_all.cancel();
             }
-            (Some(_), Stop::Parent) => {}
+            (Some(_), Stop::Parent | Stop::Coordinator) => {}
         }
     }
 
@@ -348,6 +348,7 @@ impl Driver {
                 }
             }
             FromCoordinator::Stop(attempt) => self.apply(Event::Stop(attempt)),
+            FromCoordinator::Drain => self.on_stop(Stop::Coordinator),
             FromCoordinator::LogRequest { request, trial } => self.on_log_request(request, trial),
         }
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::ids::{AttemptId, CohortId, SweepName, TrialId, WorkerId};
 use scheduler::event::{
-    AttemptEnd, Change, Event, Hold, Outcome, OutcomeKind, StoredState, StoredTrial, SweepHeader, Trial,
+    AttemptEnd, Change, EpochMetrics, Event, Hold, Outcome, OutcomeKind, StoredState, StoredTrial,
+    SweepHeader, Trial,
 };
 use scheduler::overview::{Counts, Overview};
 
@@ -129,16 +130,7 @@ impl Ledger {
             Change::AttemptEnded { attempt, end, deaths, cohort_size_max } => {
                 self.end_attempt(*attempt, end, *deaths, *cohort_size_max);
             }
-            Change::EpochRecorded(attempt, metrics) => {
-                let trial = self.latest(*attempt);
-                assert!(metrics.epoch <= trial.epochs + 1, "history has no gap");
-                trial.epochs = metrics.epoch;
-                trial.attempt_epoch = metrics.epoch;
-                trial.val_error = Some(metrics.val_error);
-                let epochs = &mut self.attempts.get_mut(attempt).unwrap().epochs;
-                let known = epochs.insert(metrics.epoch, metrics.seconds);
-                assert_eq!(known, None, "an epoch is recorded once");
-            }
+            Change::EpochRecorded(attempt, metrics) => self.record_epoch(*attempt, metrics),
             Change::OutcomeRecorded(attempt, outcome) => {
                 let trial = self.latest(*attempt);
                 assert_eq!(trial.state, StoredState::Pending, "its attempt ended before");
@@ -152,14 +144,7 @@ impl Ledger {
                 assert_ne!(sweep.hold, *hold, "a hold that is stored is not stored again");
                 sweep.hold.clone_from(hold);
             }
-            Change::TrialsClosed { trials, kind, .. } => {
-                for trial in trials {
-                    let trial = self.trials.get_mut(trial).expect("a stored trial");
-                    assert_eq!(trial.state, StoredState::Pending, "a pending trial is closed");
-                    trial.state = StoredState::Ended(*kind);
-                    self.closed.insert(trial.trial.id);
-                }
-            }
+            Change::TrialsClosed { trials, kind, .. } => self.close(trials, *kind),
             Change::TrialsReopened(trials) => {
                 for id in trials {
                     self.reopen(*id);
@@ -170,6 +155,26 @@ impl Ledger {
                 assert!(!matches!(trial.state, StoredState::Ended(_)), "an open trial is pardoned");
                 (trial.deaths, trial.cohort_size_max) = (*deaths, *cohort_size_max);
             }
+        }
+    }
+
+    fn record_epoch(&mut self, attempt: AttemptId, metrics: &EpochMetrics) {
+        let trial = self.latest(attempt);
+        assert!(metrics.epoch <= trial.epochs + 1, "history has no gap");
+        trial.epochs = metrics.epoch;
+        trial.attempt_epoch = metrics.epoch;
+        trial.val_error = Some(metrics.val_error);
+        let epochs = &mut self.attempts.get_mut(&attempt).unwrap().epochs;
+        let known = epochs.insert(metrics.epoch, metrics.seconds);
+        assert_eq!(known, None, "an epoch is recorded once");
+    }
+
+    fn close(&mut self, trials: &[TrialId], kind: OutcomeKind) {
+        for id in trials {
+            let trial = self.trials.get_mut(id).expect("a stored trial");
+            assert_eq!(trial.state, StoredState::Pending, "a pending trial is closed");
+            trial.state = StoredState::Ended(kind);
+            self.closed.insert(*id);
         }
     }
 

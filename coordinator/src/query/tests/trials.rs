@@ -1,6 +1,13 @@
 //! Sweeps, trials, logs and workers, with and without a coordinator.
 
+use common::ids::TrialId;
+
 use super::*;
+
+fn closed(trial: TrialId, reason: &str) -> Change {
+    let (trials, reason) = (vec![trial], reason.to_owned());
+    Change::TrialsClosed { trials, kind: OutcomeKind::Cancelled, reason }
+}
 
 #[test]
 fn sweep_counts_its_trials() {
@@ -13,7 +20,7 @@ fn sweep_counts_its_trials() {
     bench.epochs(5, 1, 1..=3);
     bench.commit([
         Change::MembersRemoved("depths".parse().unwrap(), vec![bench.trials[7].id]),
-        Change::TrialClosed(bench.trials[8].id, OutcomeKind::Cancelled, "unwanted".into()),
+        closed(bench.trials[8].id, "unwanted"),
     ]);
     let sweep = bench.reader().sweep("depths").unwrap();
     let counts = sweep.trials.unwrap();
@@ -105,7 +112,7 @@ fn trial_with_a_long_history_has_its_end() {
 fn trial_closed_without_attempt_has_an_outcome() {
     let mut bench = Bench::new(YAML);
     let id = bench.trials[0].id;
-    bench.commit([Change::TrialClosed(id, OutcomeKind::Cancelled, "no sweep wants it".into())]);
+    bench.commit([closed(id, "no sweep wants it")]);
     let outcome = bench.reader().trial("depths", &id.to_string()).unwrap().outcome.unwrap();
     assert_eq!(outcome.kind(), wire::OutcomeKind::Cancelled);
     assert_eq!((outcome.attempt, outcome.reason.as_str()), (None, "no sweep wants it"));

@@ -97,7 +97,19 @@ impl<'c> Rows<'c> {
             }
             Change::EpochRecorded(attempt, metrics) => self.epoch_recorded(*attempt, metrics),
             Change::OutcomeRecorded(attempt, outcome) => self.outcome_recorded(*attempt, outcome),
-            Change::TrialClosed(trial, kind, reason) => self.trial_closed(*trial, *kind, reason),
+            Change::SweepHeld(sweep, hold) => self.one(
+                "UPDATE sweeps SET hold = ?2 WHERE name = ?1",
+                params![sweep.as_str(), hold.as_ref().map(text::of_hold)],
+            ),
+            Change::TrialsClosed { trials, kind, reason } => {
+                self.trials_closed(trials, *kind, reason)
+            }
+            Change::TrialsReopened(trials) => self.trials_reopened(trials),
+            Change::TrialPardoned { trial, deaths, cohort_size_max } => self.one(
+                "UPDATE trials SET deaths = ?2, cohort_size_max = ?3
+                 WHERE id = ?1 AND state IN ('pending', 'running')",
+                params![key(*trial), deaths, cohort_size_max],
+            ),
         }
     }
 
@@ -116,13 +128,14 @@ impl<'c> Rows<'c> {
     fn sweep_applied(&self, header: &SweepHeader) -> Done {
         self.one(
             "INSERT INTO sweeps (name, yaml, model, data, fusion, priority, failures_max,
-                slot_seconds_max, data_digest, expanded, created_unix_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10)
+                slot_seconds_max, data_digest, expanded, created_unix_ms, same_error_max)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11)
              ON CONFLICT (name) DO UPDATE SET yaml = excluded.yaml, model = excluded.model,
                 data = excluded.data, fusion = excluded.fusion, priority = excluded.priority,
                 failures_max = excluded.failures_max,
                 slot_seconds_max = excluded.slot_seconds_max,
-                data_digest = excluded.data_digest, expanded = 0",
+                data_digest = excluded.data_digest, expanded = 0,
+                same_error_max = excluded.same_error_max",
             params![
                 header.name.as_str(),
                 header.yaml,
@@ -134,6 +147,7 @@ impl<'c> Rows<'c> {
                 header.slot_seconds_max,
                 header.data_digest,
                 self.at_unix_ms,
+                header.same_error_max.map(u64::cast_signed),
             ],
         )
     }
@@ -238,7 +252,7 @@ impl<'c> Rows<'c> {
         cohort_size: u32,
     ) -> Done {
         self.one(
-            "UPDATE trials SET state = 'running', attempts = ?2
+            "UPDATE trials SET state = 'running', attempts = ?2, fenced = 0
              WHERE id = ?1 AND state = 'pending' AND attempts < ?2",
             params![key(attempt.trial), attempt.number],
         )?;
@@ -368,15 +382,31 @@ impl<'c> Rows<'c> {
         self.state_ended(attempt.trial, outcome.kind)
     }
 
-    fn trial_closed(&self, trial: TrialId, kind: OutcomeKind, reason: &str) -> Done {
-        self.one(
-            "INSERT INTO outcomes (trial, kind, epochs, reason, program_version,
-                libtorch_version, device, precision, cohort_size, data_digest, threads,
-                ended_unix_ms)
-             VALUES (?1, ?2, 0, ?3, '', '', '', '', 0, '', 0, ?4)",
-            params![key(trial), text::of_kind(kind), reason, self.at_unix_ms],
-        )?;
-        self.state_ended(trial, kind)
+    fn trials_closed(&self, trials: &[TrialId], kind: OutcomeKind, reason: &str) -> Done {
+        for &trial in trials {
+            self.one(
+                "INSERT INTO outcomes (trial, kind, epochs, reason, program_version,
+                    libtorch_version, device, precision, cohort_size, data_digest, threads,
+                    ended_unix_ms)
+                 VALUES (?1, ?2, 0, ?3, '', '', '', '', 0, '', 0, ?4)",
+                params![key(trial), text::of_kind(kind), reason, self.at_unix_ms],
+            )?;
+            self.state_ended(trial, kind)?;
+        }
+        Ok(())
+    }
+
+    fn trials_reopened(&self, trials: &[TrialId]) -> Done {
+        for &trial in trials {
+            self.one(
+                "UPDATE trials SET fenced = max(fenced, state = 'failed'), state = 'pending',
+                    deaths = 0, cohort_size_max = NULL
+                 WHERE id = ? AND state IN ('failed', 'cancelled')",
+                [key(trial)],
+            )?;
+            self.one("DELETE FROM outcomes WHERE trial = ?", [key(trial)])?;
+        }
+        Ok(())
     }
 
     fn state_ended(&self, trial: TrialId, kind: OutcomeKind) -> Done {

@@ -72,7 +72,7 @@ fn sweeps(
     let mut statement = snapshot
         .prepare(
             "SELECT name, yaml, model, data, fusion, priority, failures_max, slot_seconds_max,
-                data_digest, id, expanded, completed_unix_ms IS NOT NULL
+                data_digest, id, expanded, completed_unix_ms IS NOT NULL, same_error_max, hold
              FROM sweeps ORDER BY id",
         )
         .map_err(wrong)?;
@@ -92,13 +92,22 @@ fn sweeps(
             priority: row.get(5).map_err(wrong)?,
             failures_max: row.get::<_, Option<i64>>(6).map_err(wrong)?.map(i64::cast_unsigned),
             slot_seconds_max: row.get(7).map_err(wrong)?,
+            same_error_max: row.get::<_, Option<i64>>(12).map_err(wrong)?.map(i64::cast_unsigned),
             data_digest: row.get(8).map_err(wrong)?,
         };
+        let hold: Option<String> = row.get(13).map_err(wrong)?;
         let id = row.get(9).map_err(wrong)?;
         let standing = Event::SweepStandingRestored {
             sweep: header.name.clone(),
             expanded: row.get(10).map_err(wrong)?,
             completed: row.get(11).map_err(wrong)?,
+            hold: match hold {
+                Some(hold) => Some(
+                    text::hold(&hold)
+                        .ok_or_else(|| impossible(path, format!("a hold of sweep `{name}`")))?,
+                ),
+                None => None,
+            },
             slot_seconds: match header.slot_seconds_max {
                 Some(_) => slot_seconds(snapshot, id).map_err(wrong)?,
                 None => 0.0,
@@ -146,7 +155,7 @@ fn trials(snapshot: &Connection, path: &Path, sink: Sink) -> Result<(), StoreErr
     let mut statement = snapshot
         .prepare(
             "SELECT t.id, t.config, t.seed, t.state, t.attempts, t.deaths, t.cohort_size_max,
-                o.attempt, o.val_error, a.worker, a.cohort
+                o.attempt, o.val_error, a.worker, a.cohort, t.fenced
              FROM trials t LEFT JOIN outcomes o ON o.trial = t.id
              LEFT JOIN attempts a
                 ON t.state = 'running' AND a.trial = t.id AND a.number = t.attempts
@@ -195,6 +204,7 @@ fn trial(
         attempts,
         deaths: row.get(5).map_err(wrong)?,
         cohort_size_max: row.get(6).map_err(wrong)?,
+        is_fenced: row.get(11).map_err(wrong)?,
         epochs: latest.epoch,
         attempt_epoch: if latest.attempt == attempts { latest.epoch } else { 0 },
         val_error,

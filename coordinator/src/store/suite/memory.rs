@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use common::ids::{AttemptId, CohortId, SweepName, TrialId};
-use scheduler::event::{EpochMetrics, OutcomeKind, StoredState, StoredTrial, SweepHeader};
+use scheduler::event::{EpochMetrics, Hold, OutcomeKind, StoredState, StoredTrial, SweepHeader};
 use scheduler::{Change, Event};
 
 use super::Place;
@@ -27,6 +27,7 @@ struct Sweep {
     header: SweepHeader,
     expanded: bool,
     completed: bool,
+    hold: Option<Hold>,
     members: BTreeMap<TrialId, (u64, bool)>,
 }
 
@@ -70,6 +71,7 @@ impl Store for Memory {
                 sweep: sweep.header.name.clone(),
                 expanded: sweep.expanded,
                 completed: sweep.completed,
+                hold: sweep.hold.clone(),
                 slot_seconds: rows.slot_seconds(sweep),
             });
         }
@@ -154,6 +156,7 @@ impl Rows {
                         attempts: 0,
                         deaths: 0,
                         cohort_size_max: None,
+                        is_fenced: false,
                         epochs: 0,
                         attempt_epoch: 0,
                         val_error: None,
@@ -192,7 +195,20 @@ impl Rows {
                 self.latest(*attempt)?;
                 self.end(attempt.trial, outcome.kind, Some(outcome.val_error))
             }
-            Change::TrialClosed(trial, kind, _) => self.end(*trial, *kind, None),
+            Change::SweepHeld(sweep, hold) => {
+                self.sweep(sweep).map(|sweep| sweep.hold.clone_from(hold))
+            }
+            Change::TrialsClosed { trials, kind, reason: _ } => {
+                trials.iter().try_for_each(|trial| self.end(*trial, *kind, None))
+            }
+            Change::TrialsReopened(trials) => {
+                trials.iter().try_for_each(|trial| self.reopen(*trial))
+            }
+            Change::TrialPardoned { trial, deaths, cohort_size_max } => {
+                let trial = self.trials.get_mut(trial)?;
+                (trial.deaths, trial.cohort_size_max) = (*deaths, *cohort_size_max);
+                (!matches!(trial.state, StoredState::Ended(_))).then_some(())
+            }
         }
     }
 
@@ -202,6 +218,7 @@ impl Rows {
                 header: header.clone(),
                 expanded: false,
                 completed: false,
+                hold: None,
                 members: BTreeMap::new(),
             });
             return Some(());
@@ -217,6 +234,7 @@ impl Rows {
                 let trial = self.trials.get_mut(&attempt.trial)?;
                 let fits = trial.state == StoredState::Pending && trial.attempts < attempt.number;
                 trial.attempts = attempt.number;
+                trial.is_fenced = false;
                 let (worker, cohort) = (worker.clone(), *cohort);
                 trial.state = StoredState::Running { worker: worker.clone(), cohort };
                 let row = Attempt { cohort, cohort_size: *cohort_size, worker };
@@ -254,8 +272,22 @@ impl Rows {
             | Change::WorkerAttached(_)
             | Change::WorkerDetached(_)
             | Change::OutcomeRecorded(..)
-            | Change::TrialClosed(..) => panic!("{change:?} is no change of an attempt"),
+            | Change::SweepHeld(..)
+            | Change::TrialsClosed { .. }
+            | Change::TrialsReopened(_)
+            | Change::TrialPardoned { .. } => panic!("{change:?} is no change of an attempt"),
         }
+    }
+
+    fn reopen(&mut self, id: TrialId) -> Option<()> {
+        let trial = self.trials.get_mut(&id)?;
+        let has_failed = trial.state == StoredState::Ended(OutcomeKind::Failed);
+        let was_cancelled = trial.state == StoredState::Ended(OutcomeKind::Cancelled);
+        trial.is_fenced |= has_failed;
+        trial.state = StoredState::Pending;
+        (trial.deaths, trial.cohort_size_max) = (0, None);
+        self.outcomes.remove(&id);
+        (has_failed || was_cancelled).then_some(())
     }
 
     fn end(

@@ -2,16 +2,17 @@
 //! refuse and restore as the model does.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use scheduler::Change;
-use scheduler::event::{AttemptEnd, EpochMetrics, FailureCause, OutcomeKind};
+use scheduler::event::{AttemptEnd, EpochMetrics, FailureCause, Hold, OutcomeKind};
 
 use super::memory::Memory;
 use super::{
-    AT, Place, added, attempt, contents, header, hello, metrics, name, outcome, started, trial,
-    worker,
+    AT, Place, added, attempt, closed, contents, header, hello, metrics, name, outcome, started,
+    trial, worker,
 };
 
 const SWEEPS: [&str; 2] = ["a", "b"];
@@ -93,8 +94,17 @@ fn change() -> impl Strategy<Value = Change> {
             Change::OutcomeRecorded(attempt, outcome(kind, error))
         }),
         1 => (one(), kind()).prop_map(|(number, kind)| {
-            Change::TrialClosed(trial(number).id, kind, "closed".into())
+            closed(&[number], kind)
         }),
+        2 => (one(), one()).prop_map(|(one, other)| {
+            let trials = BTreeSet::from([one, other]);
+            Change::TrialsReopened(trials.into_iter().map(|number| trial(number).id).collect())
+        }),
+        1 => (one(), 0..3u32, prop::option::of(1..4u32)).prop_map(
+            |(number, deaths, cohort_size_max)| {
+                Change::TrialPardoned { trial: trial(number).id, deaths, cohort_size_max }
+            }
+        ),
     ];
     let sweeps = prop_oneof![
         3 => (sweep(), prop::option::of("[a-z]{4}"), any::<i32>()).prop_map(
@@ -117,11 +127,17 @@ fn change() -> impl Strategy<Value = Change> {
         1 => sweep().prop_map(|sweep| Change::SweepExpanded(name(sweep))),
         1 => sweep().prop_map(|sweep| Change::SweepCompleted(name(sweep))),
         1 => sweep().prop_map(|sweep| Change::SweepReopened(name(sweep))),
+        1 => (sweep(), hold()).prop_map(|(sweep, hold)| Change::SweepHeld(name(sweep), hold)),
         1 => sweep().prop_map(|sweep| Change::DataPinned(name(sweep), "pinned".into())),
         1 => prop::sample::select(&WORKERS[..]).prop_map(|id| Change::WorkerAttached(hello(id))),
         1 => prop::sample::select(&WORKERS[..]).prop_map(|id| Change::WorkerDetached(worker(id))),
     ];
     prop_oneof![attempts, sweeps]
+}
+
+fn hold() -> impl Strategy<Value = Option<Hold>> {
+    let broken = Hold::Broken { reason: "signal 9: τ".into() };
+    prop::sample::select(vec![None, Some(Hold::Paused), Some(Hold::Cancelled), Some(broken)])
 }
 
 fn end() -> impl Strategy<Value = AttemptEnd> {

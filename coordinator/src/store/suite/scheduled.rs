@@ -59,7 +59,7 @@ type Standing = (String, Counts, Option<(TrialId, f64)>);
 /// Many short lives, with restarts anywhere.
 pub fn accepts_what_the_scheduler_decides(fresh: &dyn Fn() -> Box<dyn Place>) {
     let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
-    let steps = prop::collection::vec((0..16u8, 0..2usize, 0..8usize), 1..150);
+    let steps = prop::collection::vec((0..17u8, 0..2usize, 0..8usize), 1..150);
     let total = Cell::new(Seen::default());
     // The same lives in every run, or what they cover would be luck.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
@@ -128,7 +128,8 @@ impl<'p> World<'p> {
             10 => self.detach(agent),
             11..=13 => self.attach(agent),
             14 => self.restart(),
-            _ => self.apply_sweep(choice as u64),
+            15 => self.apply_sweep(choice as u64),
+            _ => self.act(choice),
         }
     }
 
@@ -167,7 +168,7 @@ impl<'p> World<'p> {
                 let agent = &mut self.agents[place(&worker)];
                 agent.running.retain(|running| running.attempt != attempt);
             }
-            Message::Acknowledge { .. } | Message::SweepCompleted(_) => {}
+            Message::Acknowledge { .. } | Message::Drain { .. } | Message::SweepCompleted(_) => {}
         }
     }
 
@@ -263,6 +264,18 @@ impl<'p> World<'p> {
         }
         let hello = WorkerHello { running: cohorts, ..hello(WORKERS[agent]) };
         self.apply(Event::WorkerAttached(session, hello));
+    }
+
+    /// Mostly what lets the sweep go on, so that enough runs.
+    fn act(&mut self, choice: usize) {
+        let sweep = name("sweep");
+        self.apply(match choice {
+            0 => Event::SweepPaused(sweep),
+            1 => Event::SweepCancelled(sweep),
+            2 => Event::SweepPruned(sweep),
+            3 | 4 => Event::SweepResumed(sweep),
+            _ => Event::SweepRetried(sweep),
+        });
     }
 
     /// The coordinator is killed and starts again.

@@ -1,0 +1,122 @@
+//! The commands that change what runs: they need a running coordinator, and return when what they
+//! did is stored.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+
+use common::spec;
+use common::wire::sweep_service_client::SweepServiceClient;
+use common::wire::{ActOnSweepRequest, ActedResponse, ApplySweepRequest, DrainWorkerRequest};
+use tonic::transport::Channel;
+
+use super::output::Output;
+use super::source::{Source, answer};
+use super::{ActArgs, ApplyArgs, DrainArgs, Failure, Place};
+use crate::config;
+use crate::options::Global;
+
+type Client = SweepServiceClient<Channel>;
+
+async fn running(place: &Place, global: &Global) -> Result<Client, Failure> {
+    Source::running(place.coordinator.as_deref(), &global.state).await
+}
+
+fn tell(line: &str) -> Result<(), Failure> {
+    let mut out = Output::stdout();
+    writeln!(out, "{line}")?;
+    out.finish()
+}
+
+/// `apply`.
+pub(super) async fn apply(args: &ApplyArgs, global: &Global) -> Result<(), Failure> {
+    let file = args.file.display().to_string();
+    let text = fs::read_to_string(&args.file)
+        .map_err(|error| Failure::Mistake(format!("cannot read the sweep file {file}: {error}")))?;
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (sweep, warnings) = spec::load(&text, &file, &args.reading.to_spec())
+        .map_err(|errors| Failure::Report(errors.render(colour)))?;
+    let mut mistakes = Vec::new();
+    config::check_set_targets(&args.reading, std::slice::from_ref(&sweep), &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Failure::Report(format!("{}\n", mistakes.join("\n"))));
+    }
+    for warning in &warnings {
+        io::stderr().lock().write_all(warning.render(colour).as_bytes())?;
+    }
+    let request = ApplySweepRequest {
+        yaml: sweep.yaml,
+        prune: args.prune,
+        points_set: sweep.are_points_set,
+        trials_max: args.reading.max_trials,
+    };
+    let done = answer(running(&args.place, global).await?.apply_sweep(request).await)?;
+    let mut line = match done.again {
+        false => format!("sweep {}: {} added", done.sweep, trials(done.added)),
+        true => format!(
+            "sweep {}: {} added, {} removed, {} unchanged",
+            done.sweep,
+            trials(done.added),
+            done.removed,
+            done.unchanged
+        ),
+    };
+    if !done.held.is_empty() {
+        line.push_str(&format!("; none is handed out, {}", done.held));
+    }
+    tell(&line)
+}
+
+/// `pause`.
+pub(super) async fn pause(args: &ActArgs, global: &Global) -> Result<(), Failure> {
+    let mut client = running(&args.place, global).await?;
+    let ActedResponse { pending, running } = answer(client.pause_sweep(request(args)).await)?;
+    tell(&format!(
+        "sweep {} is paused: {} wait, {running} running go on to their end",
+        args.sweep,
+        trials(pending)
+    ))
+}
+
+/// `resume`.
+pub(super) async fn resume(args: &ActArgs, global: &Global) -> Result<(), Failure> {
+    let mut client = running(&args.place, global).await?;
+    let ActedResponse { pending, .. } = answer(client.resume_sweep(request(args)).await)?;
+    tell(&format!("sweep {} goes on: {} may run", args.sweep, trials(pending)))
+}
+
+/// `cancel`.
+pub(super) async fn cancel(args: &ActArgs, global: &Global) -> Result<(), Failure> {
+    let mut client = running(&args.place, global).await?;
+    let ActedResponse { pending, running } = answer(client.cancel_sweep(request(args)).await)?;
+    tell(&format!(
+        "sweep {} is cancelled: {} that waited, {running} that ran",
+        args.sweep,
+        trials(pending)
+    ))
+}
+
+/// `retry`.
+pub(super) async fn retry(args: &ActArgs, global: &Global) -> Result<(), Failure> {
+    let mut client = running(&args.place, global).await?;
+    let ActedResponse { pending, .. } = answer(client.retry_sweep(request(args)).await)?;
+    tell(&format!("sweep {}: {} run again", args.sweep, trials(pending)))
+}
+
+/// `drain`.
+pub(super) async fn drain(args: &DrainArgs, global: &Global) -> Result<(), Failure> {
+    let mut client = running(&args.place, global).await?;
+    let request = DrainWorkerRequest { worker: args.worker.clone() };
+    let ActedResponse { running, .. } = answer(client.drain_worker(request).await)?;
+    tell(&format!("worker {} drains: it hands back {} and leaves", args.worker, trials(running)))
+}
+
+fn request(args: &ActArgs) -> ActOnSweepRequest {
+    ActOnSweepRequest { sweep: args.sweep.clone() }
+}
+
+fn trials(count: u64) -> String {
+    match count {
+        1 => "1 trial".into(),
+        count => format!("{count} trials"),
+    }
+}
