@@ -16,6 +16,6 @@ pub mod plan;
 pub mod progress;
 pub mod query;
 pub mod render;
-mod rpc;
+pub mod rpc;
 pub mod serve;
 pub mod store;

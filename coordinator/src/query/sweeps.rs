@@ -36,6 +36,7 @@ impl Reader {
         let wrong = self.wrong("the sweeps");
         let mut sweep = overview(&snapshot, name).map_err(wrong)?;
         sweep.failures = failures(&snapshot, known.id).map_err(wrong)?;
+        sweep.lost_attempts = lost_attempts(&snapshot, known.id).map_err(wrong)?;
         Ok(sweep)
     }
 }
@@ -147,6 +148,20 @@ pub(super) fn epochs_so_far(connection: &Connection, trial: i64) -> rusqlite::Re
     )?;
     let mut rows = statement.query([trial])?;
     rows.next()?.map_or(Ok(0), |row| row.get(0))
+}
+
+/// The most frequent first.
+fn lost_attempts(connection: &Connection, sweep: i64) -> rusqlite::Result<Vec<wire::EndCount>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT a.ended, count(*) AS attempts FROM members m JOIN attempts a ON a.trial = m.trial
+         WHERE m.sweep = ?1 AND m.removed = 0 AND a.ended NOT IN ('completed', 'diverged', 'failed')
+         GROUP BY a.ended ORDER BY attempts DESC, a.ended",
+    )?;
+    let rows = statement.query_map([sweep], |row| {
+        let attempts = row.get::<_, i64>(1)?.cast_unsigned();
+        Ok(wire::EndCount { end: row.get(0)?, attempts })
+    })?;
+    rows.collect()
 }
 
 fn failures(connection: &Connection, sweep: i64) -> rusqlite::Result<Vec<String>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use common::wire::{
-    Attempt, AttemptId, AttemptOutcome, Cell, EpochReport, Expectation, ExpectationSide,
+    Attempt, AttemptId, AttemptOutcome, Cell, EndCount, EpochReport, Expectation, ExpectationSide,
     OutcomeKind, ProbeConfig, ProbePoint, Provenance, Setting, Summary, Sweep, TableColumn,
     TablePart, TableRow, Trial, TrialCounts, Verdict, Worker, WorkerSlot, cell::Value,
 };
@@ -354,6 +354,10 @@ fn some_sweep() -> Sweep {
         state: "running".into(),
         failures: vec!["1234567812345678: out of memory\nin layer 3".into()],
         eta_seconds: Some(200.0),
+        lost_attempts: vec![
+            EndCount { end: "worker lost".into(), attempts: 12 },
+            EndCount { end: "trainer died".into(), attempts: 3 },
+        ],
     }
 }
 
@@ -403,6 +407,10 @@ best       val_error 2.13 %, trial 00c0ffee00c0ffee
 time left  about 3 min 20 s
 created    2024-11-24 12:05:03 UTC
 
+attempts without an outcome
+    12  worker lost
+     3  trainer died
+
 newest failures (`trial depth TRIAL` has more)
   1234567812345678: out of memory in layer 3
 ";
@@ -411,6 +419,7 @@ newest failures (`trial depth TRIAL` has more)
     let value = sweep_json(&some_sweep());
     assert_eq!(value["trials"]["completed"], 15);
     assert_eq!(value["best_val_error"], 0.0213);
+    assert_eq!(value["lost_attempts"]["worker lost"], 12);
     assert_eq!(value["completed_unix_ms"], serde_json::Value::Null);
     assert_eq!(sweeps_json(&[some_sweep()])[0], value);
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use common::wire::{Sweep, TrialCounts, Worker};
+use common::wire::{EndCount, Sweep, TrialCounts, Worker};
 
 use super::grid::{self, GridColumn};
 use super::number::{Unit, duration, duration_ms, utc};
@@ -121,6 +121,12 @@ pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()>
         ("completed", completed),
     ];
     facts(&lines, style, out)?;
+    if !sweep.lost_attempts.is_empty() {
+        writeln!(out, "\nattempts without an outcome")?;
+        for EndCount { end, attempts } in &sweep.lost_attempts {
+            writeln!(out, "{attempts:>6}  {end}")?;
+        }
+    }
     if !sweep.failures.is_empty() {
         writeln!(out, "\nnewest failures (`trial {} TRIAL` has more)", sweep.name)?;
         for failure in &sweep.failures {

@@ -14,6 +14,9 @@ pub fn sweeps_json(sweeps: &[Sweep]) -> Value {
 /// One sweep.
 pub fn sweep_json(sweep: &Sweep) -> Value {
     let counts = sweep.trials.unwrap_or_default();
+    let lost = sweep.lost_attempts.iter();
+    let lost_attempts: serde_json::Map<String, Value> =
+        lost.map(|lost| (lost.end.clone(), lost.attempts.into())).collect();
     json!({
         "name": sweep.name,
         "model": sweep.model,
@@ -37,6 +40,7 @@ pub fn sweep_json(sweep: &Sweep) -> Value {
         "completed_unix_ms": nonzero(sweep.completed_unix_ms),
         "eta_seconds": sweep.eta_seconds,
         "failures": sweep.failures,
+        "lost_attempts": lost_attempts,
     })
 }
 

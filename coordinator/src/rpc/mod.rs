@@ -1,6 +1,6 @@
 //! The gRPC edge: wire types are converted here and go no further in.
 
-mod convert;
+pub mod convert;
 mod live;
 mod logs;
 pub mod outgoing;

@@ -210,6 +210,21 @@ async fn a_trainer_that_is_killed_fails_its_cohort_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_coordinator_drains_a_worker_as_a_signal_does() {
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
+    let (agent, mut session) = attached(&host, &mut coordinator, 1).await;
+    session.lease(0, 1, &[(1, FOR_EVER, 1)]).await;
+    session.reports_until(|report| matches!(report, report::Report::Epoch(_))).await;
+    session.tell(to_worker::Message::Drain(wire::Drain {})).await;
+    // A second time, as to one that attached again meanwhile.
+    session.tell(to_worker::Message::Drain(wire::Drain {})).await;
+    let reports = session.reports_until(is_end).await;
+    assert!(matches!(ends(&reports)[..], [report::Report::Returned(_)]), "{reports:?}");
+    session.acknowledge(&reports).await;
+    assert_eq!(agent.end().await.expect("drained"), Stop::Coordinator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_failure_has_its_cause() {
     let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
     let (_agent, mut session) = attached(&host, &mut coordinator, 1).await;

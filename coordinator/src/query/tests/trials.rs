@@ -1,6 +1,7 @@
 //! Sweeps, trials, logs and workers, with and without a coordinator.
 
 use common::ids::TrialId;
+use scheduler::event::Hold;
 
 use super::*;
 
@@ -17,7 +18,9 @@ fn sweep_counts_its_trials() {
     bench.run(2, OutcomeKind::Diverged, 0.0, 0.0);
     bench.run(4, OutcomeKind::Failed, 0.0, 0.0);
     bench.start(5, 1);
-    bench.epochs(5, 1, 1..=3);
+    bench.end(5, 1, AttemptEnd::WorkerLost);
+    bench.start(5, 2);
+    bench.epochs(5, 2, 1..=3);
     bench.commit([
         Change::MembersRemoved("depths".parse().unwrap(), vec![bench.trials[7].id]),
         closed(bench.trials[8].id, "unwanted"),
@@ -41,8 +44,11 @@ fn sweep_counts_its_trials() {
     assert_eq!((sweep.created_unix_ms, sweep.completed_unix_ms), (AT, 0));
     assert_eq!((sweep.state.as_str(), sweep.model.as_str()), ("running", "mlp"));
     assert_eq!(sweep.failures, [format!("{}: because", bench.trials[4].id)]);
+    let lost = wire::EndCount { end: "worker lost".into(), attempts: 1 };
+    assert_eq!(sweep.lost_attempts, [lost]);
     let listed = bench.reader().sweeps().unwrap();
-    assert_eq!(listed, [wire::Sweep { failures: Vec::new(), ..sweep }]);
+    let brief = wire::Sweep { failures: Vec::new(), lost_attempts: Vec::new(), ..sweep };
+    assert_eq!(listed, [brief]);
 }
 
 #[test]
@@ -54,6 +60,21 @@ fn sweep_tells_whether_anything_runs() {
     bench.commit([Change::SweepCompleted("depths".parse().unwrap())]);
     assert_eq!(state(&bench), "completed");
     assert_eq!(bench.reader().sweep("depths").unwrap().completed_unix_ms, AT);
+}
+
+#[test]
+fn sweep_tells_what_holds_it_back() {
+    let mut bench = Bench::new("name: depths\nmodel: mlp\ndata: strokes\n");
+    let broken = Hold::Broken { reason: "all died".into() };
+    for (hold, state) in [
+        (Some(Hold::Paused), "paused"),
+        (Some(broken), "all died"),
+        (None, "idle"),
+        (Some(Hold::Cancelled), "cancelled"),
+    ] {
+        bench.commit([Change::SweepHeld("depths".parse().unwrap(), hold)]);
+        assert_eq!(bench.reader().sweep("depths").unwrap().state, state);
+    }
 }
 
 #[test]
