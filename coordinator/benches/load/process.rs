@@ -186,7 +186,11 @@ impl Coordinator {
         let (_, fields) = stat.rsplit_once(')').context("a process without a name")?;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
         let ticks: f64 = ticks.sum::<Result<f64, _>>()?;
+        let io = fs::read_to_string(folder.join("io"))?;
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        let written: f64 = written.context("write_bytes")?.parse()?;
         Ok(Usage {
+            written_mib: written / f64::from(1 << 20),
             resident_mib: mebibytes("VmRSS")?,
             peak_mib: mebibytes("VmHWM")?,
             cpu_seconds: ticks / TICKS_PER_SECOND,
@@ -201,6 +205,8 @@ pub struct Usage {
     pub resident_mib: f64,
     /// Resident memory at its highest so far.
     pub peak_mib: f64,
+    /// What it gave to the disk so far.
+    pub written_mib: f64,
     /// User and system time so far.
     pub cpu_seconds: f64,
 }

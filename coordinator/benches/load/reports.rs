@@ -94,16 +94,19 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     let after = coordinator.usage()?;
     check(&coordinator, measured.reports).await?;
     measured.latencies_us.sort_unstable();
+    #[expect(clippy::cast_precision_loss, reason = "a count of reports")]
+    let all = measured.reports as f64;
     let share = |share| quantile_ms(&measured.latencies_us, share);
     println!(
         "reports: {workers} workers, cohorts of {cohort}, {rate}/s asked for {seconds} s: {} \
          stored; acknowledged after p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms; coordinator {:.0} us \
-         CPU a report, {:.0} MiB at start, {:.0} attached, peak {:.0}",
+         CPU and {:.1} KiB written a report, {:.0} MiB at start, {:.0} attached, peak {:.0}",
         measured.reports,
         share(0.5),
         share(0.99),
         share(1.0),
-        1e6 * (after.cpu_seconds - before.cpu_seconds) / f64::from(rate * seconds),
+        1e6 * (after.cpu_seconds - before.cpu_seconds) / all,
+        1024.0 * (after.written_mib - before.written_mib) / all,
         at_start.resident_mib,
         before.resident_mib,
         after.peak_mib,

@@ -64,11 +64,12 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     println!(
         "trials: {trials} in cohorts of {cohort}, {epochs} epochs each, {workers} workers of \
          {slots} slots: {:.2} s, {:.0} trials/s, {:.0} with applying; coordinator {:.0} us CPU a \
-         trial, peak {:.0} MiB; store {:.0} MiB",
+         trial, {:.1} KiB written a trial, peak {:.0} MiB; store {:.0} MiB",
         took.as_secs_f64(),
         all / took.as_secs_f64(),
         all / (took + applied).as_secs_f64(),
         1e6 * cpu / all,
+        1024.0 * (after.written_mib - before.written_mib) / all,
         after.peak_mib,
         mebibytes(state.bytes()?),
     );
