@@ -39,6 +39,9 @@ pub use restore::{NotRestored, Restored, restore};
 const TICK: Duration = Duration::from_millis(250);
 /// The picture is made at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+/// Requests that are taken in one go: fewer turns of the loop under load, and still a commit, a
+/// tick or the end is seen within a millisecond.
+const REQUESTS_AT_ONCE_MAX: usize = 64;
 /// Wait before the store is read again; doubles up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -186,7 +189,10 @@ impl Driver {
             }
             tokio::select! {
                 committed = self.commits.next() => self.on_committed(committed?),
-                Some(request) = self.requests.recv(), if room => self.on_request(request).await,
+                Some(request) = self.requests.recv(), if room => {
+                    self.on_request(request).await;
+                    self.take_waiting().await;
+                }
                 event = next(&mut self.expansion), if room_for_chunk => {
                     self.on_expansion(event).await;
                 }
@@ -194,6 +200,17 @@ impl Driver {
                 () = shutdown.cancelled() => return self.finish().await,
             }
             self.publish();
+        }
+    }
+
+    /// Takes requests that wait already, as far as there is room.
+    async fn take_waiting(&mut self) {
+        for _ in 1..REQUESTS_AT_ONCE_MAX {
+            if !self.commits.has_room() || !self.unread.is_empty() {
+                return;
+            }
+            let Ok(request) = self.requests.try_recv() else { return };
+            self.on_request(request).await;
         }
     }
 
@@ -306,12 +323,18 @@ impl Driver {
         acted
     }
 
+    /// A worker's last acknowledgement stands for those before it in the same commit.
     fn on_committed(&mut self, committed: Vec<Then>) {
+        let mut acknowledged = BTreeMap::new();
         for then in committed {
             match then {
                 Then::Send { messages, failed } => {
                     for message in messages {
-                        self.deliver(message);
+                        if let Message::Acknowledge { worker, session, through } = message {
+                            acknowledged.insert((worker, session), through);
+                        } else {
+                            self.deliver(message);
+                        }
                     }
                     for line in failed.into_iter().filter_map(|trial| self.failures.line(trial)) {
                         tracing::warn!("{line}");
@@ -319,6 +342,9 @@ impl Driver {
                 }
                 Then::Answer(answer) => answer.tell(),
             }
+        }
+        for ((worker, session), through) in acknowledged {
+            self.deliver(Message::Acknowledge { worker, session, through });
         }
     }
 

@@ -6,12 +6,15 @@ use scheduler::{Effects, Message};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failures::FailedTrial;
-use crate::store::writer::{BATCHES_WAITING_MAX, Batch, Writer, Written};
+use crate::store::writer::{BATCHES_WAITING_MAX, Batch, COMMIT_ROWS_MAX, Writer, Written, rows_of};
 use crate::store::{Store, StoreError};
 
 /// Batches that are not committed yet. No more than the writer's queue holds, so that sending one
 /// never waits.
 const UNCOMMITTED_MAX: usize = BATCHES_WAITING_MAX;
+/// Rows that are not committed yet: the next commit's, while one is on its way. What they take in
+/// memory is what a worker's messages, which are bounded, may add to.
+const UNCOMMITTED_ROWS_MAX: usize = 2 * COMMIT_ROWS_MAX;
 /// Batches that a chunk of an expansion may wait behind: with more, leases and acknowledgements
 /// would wait seconds for the rows of a large sweep.
 const UNCOMMITTED_BEFORE_CHUNK_MAX: usize = 4;
@@ -57,6 +60,7 @@ pub(super) struct Commits {
     writer: Writer<Then>,
     written: mpsc::Receiver<Written<Then>>,
     uncommitted: usize,
+    uncommitted_rows: usize,
     seconds: Histogram,
 }
 
@@ -69,13 +73,13 @@ impl Commits {
             // Nobody listens after the driver's end, when everything is committed.
             drop(sender.blocking_send(written));
         })?;
-        Ok(Commits { writer, written, uncommitted: 0, seconds })
+        Ok(Commits { writer, written, uncommitted: 0, uncommitted_rows: 0, seconds })
     }
 
     /// Whether another batch can be taken.
     pub fn has_room(&self) -> bool {
         // An event gives one batch, and a stream that is closed on the way another.
-        self.uncommitted + 2 <= UNCOMMITTED_MAX
+        self.uncommitted + 2 <= UNCOMMITTED_MAX && self.uncommitted_rows < UNCOMMITTED_ROWS_MAX
     }
 
     /// Whether a chunk of an expansion can be taken.
@@ -104,6 +108,7 @@ impl Commits {
 
     async fn send(&mut self, batch: Batch<Then>) {
         self.uncommitted += 1;
+        self.uncommitted_rows += batch.changes.iter().map(rows_of).sum::<usize>();
         // A batch that is refused is dropped with the memory: `next` tells of the failure.
         drop(self.writer.send(batch).await);
     }
@@ -113,6 +118,7 @@ impl Commits {
         match self.written.recv().await.expect("the writer tells of its end") {
             Written::Committed { payloads, rows, seconds } => {
                 self.uncommitted -= payloads.len();
+                self.uncommitted_rows -= rows;
                 if rows > 0 {
                     self.seconds.observe(seconds);
                 }

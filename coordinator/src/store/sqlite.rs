@@ -126,8 +126,10 @@ impl Store for SqliteStore {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(not_committed)?;
         let mut rows = changes::Rows::new(&transaction, at_unix_ms);
-        for change in changes {
-            rows.apply(change).map_err(|refusal| refusal.of_change(change, path))?;
+        let mut left = changes;
+        while let Some(change) = left.first() {
+            let written = rows.apply(left).map_err(|refusal| refusal.of_change(change, path))?;
+            left = &left[written..];
         }
         // A failure from here on may come after the log's last frame reached the disk.
         transaction.commit().map_err(|source| StoreError::Unknown {

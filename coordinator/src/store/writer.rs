@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 
 use super::{Store, StoreError, lock};
 
-/// Batches that wait before `send` waits too: seconds of work for the busiest driver, and little
-/// enough to be lost with the process.
-pub const BATCHES_WAITING_MAX: usize = 256;
-/// Rows of a commit. Larger ones gain nothing and keep acknowledgements waiting.
-pub const COMMIT_ROWS_MAX: usize = 4_096;
+/// Batches that wait before `send` waits too: one from each worker of a large cluster, so that a
+/// commit can take them together.
+pub const BATCHES_WAITING_MAX: usize = 4_096;
+/// Rows of a commit. The rows of different trials are on pages of their own, and a page is written
+/// once a commit: fewer rows than trials that run write each page many times, and many more keep
+/// acknowledgements waiting.
+pub const COMMIT_ROWS_MAX: usize = 16_384;
 
 /// What one `apply` of the scheduler gave. Without changes it only keeps its place in the order.
 #[derive(Clone, PartialEq, Debug)]
@@ -164,7 +166,7 @@ impl<P> Group<P> {
 }
 
 /// Rows that a change writes, near enough to bound a commit.
-fn rows_of(change: &Change) -> usize {
+pub fn rows_of(change: &Change) -> usize {
     match change {
         Change::TrialsAdded(trials) => trials.len(),
         Change::MembersAdded { trials, .. }

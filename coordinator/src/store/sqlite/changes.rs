@@ -64,8 +64,26 @@ impl<'c> Rows<'c> {
         Rows { connection, at_unix_ms: at_unix_ms.cast_signed() }
     }
 
-    /// Writes one change.
-    pub fn apply(&mut self, change: &Change) -> Done {
+    /// Writes the first of the changes that are left, or the first two where they are the end of
+    /// an attempt and its outcome: then the trial's row is written once. Returns how many.
+    pub fn apply(&mut self, changes: &[Change]) -> Result<usize, Refusal> {
+        if let [
+            Change::AttemptEnded { attempt, end, deaths, cohort_size_max },
+            Change::OutcomeRecorded(of, outcome),
+            ..,
+        ] = changes
+            && attempt == of
+        {
+            let state = text::of_kind(outcome.kind);
+            self.attempt_ended(*attempt, end, *deaths, *cohort_size_max, state)?;
+            self.outcome_added(*attempt, outcome)?;
+            return Ok(2);
+        }
+        let change = changes.first().expect("changes are left");
+        self.apply_one(change).map(|()| 1)
+    }
+
+    fn apply_one(&mut self, change: &Change) -> Done {
         match change {
             Change::SweepApplied(header) => self.sweep_applied(header),
             Change::TrialsAdded(trials) => self.trials_added(trials),
@@ -93,7 +111,7 @@ impl<'c> Rows<'c> {
             }
             Change::AttemptAdopted(attempt) => self.attempt_adopted(*attempt),
             Change::AttemptEnded { attempt, end, deaths, cohort_size_max } => {
-                self.attempt_ended(*attempt, end, *deaths, *cohort_size_max)
+                self.attempt_ended(*attempt, end, *deaths, *cohort_size_max, text::PENDING)
             }
             Change::EpochRecorded(attempt, metrics) => self.epoch_recorded(*attempt, metrics),
             Change::OutcomeRecorded(attempt, outcome) => self.outcome_recorded(*attempt, outcome),
@@ -290,6 +308,7 @@ impl<'c> Rows<'c> {
         end: &AttemptEnd,
         deaths: u32,
         cohort_size_max: Option<u32>,
+        state: &str,
     ) -> Done {
         let (counted, message, stderr_tail) = match end {
             AttemptEnd::CohortFailed { counted, message, stderr_tail, .. } => {
@@ -315,9 +334,9 @@ impl<'c> Rows<'c> {
             .execute(params![trial, attempt.number, stderr_tail])?;
         }
         self.one(
-            "UPDATE trials SET deaths = ?3, cohort_size_max = ?4, state = 'pending'
+            "UPDATE trials SET deaths = ?3, cohort_size_max = ?4, state = ?5
              WHERE id = ?1 AND state = 'running' AND attempts = ?2",
-            params![trial, attempt.number, deaths, cohort_size_max],
+            params![trial, attempt.number, deaths, cohort_size_max, state],
         )
     }
 
@@ -346,6 +365,11 @@ impl<'c> Rows<'c> {
     }
 
     fn outcome_recorded(&self, attempt: AttemptId, outcome: &Outcome) -> Done {
+        self.outcome_added(attempt, outcome)?;
+        self.state_ended(attempt.trial, outcome.kind)
+    }
+
+    fn outcome_added(&self, attempt: AttemptId, outcome: &Outcome) -> Done {
         let trial = key(attempt.trial);
         let provenance = &outcome.provenance;
         self.one(
@@ -378,8 +402,7 @@ impl<'c> Rows<'c> {
                 provenance.threads,
                 self.at_unix_ms,
             ],
-        )?;
-        self.state_ended(attempt.trial, outcome.kind)
+        )
     }
 
     fn trials_closed(&self, trials: &[TrialId], kind: OutcomeKind, reason: &str) -> Done {

@@ -1,0 +1,66 @@
+//! Memory with many pending trials, and the way back after a crash: the same command again reads
+//! the store, serves, and applies the same file to what it read.
+
+use anyhow::ensure;
+use clap::Args;
+use common::wire::GetSweepRequest;
+use tokio::time::Instant;
+
+use crate::Bench;
+use crate::process::{Coordinator, State};
+use crate::sweep;
+
+/// How many.
+#[derive(Args, Clone)]
+pub struct Options {
+    /// Trials of the sweep
+    #[arg(long, default_value_t = 100_000)]
+    trials: u64,
+}
+
+/// Applies the sweep, kills the coordinator, starts it again and prints the figures.
+pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
+    let trials = options.trials;
+    let state = State::new(bench, &sweep::yaml(trials, 16))?;
+    let started = Instant::now();
+    let mut coordinator = Coordinator::start(bench, &state).await?;
+    applied(&mut coordinator, trials).await?;
+    let applying = started.elapsed().as_secs_f64();
+    let first = coordinator.usage()?;
+    coordinator.kill().await?;
+    let started = Instant::now();
+    let mut coordinator = Coordinator::start(bench, &state).await?;
+    let (ready, restored) = (coordinator.ready_seconds, coordinator.usage()?);
+    let pending = coordinator.series(&sweep::count("pending"))?;
+    #[expect(clippy::cast_precision_loss, reason = "a count of trials")]
+    let all = trials as f64;
+    ensure!(pending >= all, "{pending} trials are pending after the restart, not {trials}");
+    applied(&mut coordinator, trials).await?;
+    let again = coordinator.usage()?;
+    println!(
+        "restart: {trials} pending trials applied and stored in {applying:.1} s: {:.0} MiB, peak \
+         {:.0}; after kill -9 ready in {ready:.2} s with peak {:.0} MiB, applied again after \
+         {:.1} s, peak {:.0}",
+        first.resident_mib,
+        first.peak_mib,
+        restored.peak_mib,
+        started.elapsed().as_secs_f64(),
+        again.peak_mib,
+    );
+    Ok(())
+}
+
+/// Waits until the whole file is applied and stored.
+async fn applied(coordinator: &mut Coordinator, trials: u64) -> anyhow::Result<()> {
+    let path = format!("sweep {}: ", sweep::NAME);
+    coordinator.wait_for_log(&path).await?;
+    let mut client = coordinator.client().await?;
+    loop {
+        // Read from the store, so this many are durable.
+        let request = GetSweepRequest { sweep: sweep::NAME.into() };
+        let stored = client.get_sweep(request).await?.into_inner();
+        if stored.trials.is_some_and(|counts| counts.pending == trials) {
+            return Ok(());
+        }
+    }
+}
