@@ -5,10 +5,15 @@ use scheduler::Overview;
 use scheduler::event::Device;
 use scheduler::overview::{SlotOverview, SweepState, WorkerOverview, WorkerState};
 
-use crate::driver::Clock;
+use crate::driver::{Clock, Health};
 
 /// Adds the estimate of the time left and why nothing runs.
-pub fn complete_sweep(sweep: &mut wire::Sweep, overview: &Overview) {
+pub fn complete_sweep(sweep: &mut wire::Sweep, overview: &Overview, health: &Health) {
+    let is_open = sweep.trials.is_some_and(|trials| trials.pending + trials.running > 0);
+    if let (Health::StoreFailed { reason }, true) = (health, is_open) {
+        sweep.state = format!("nothing is handed out, the store failed: {reason}");
+        return;
+    }
     let live = overview.sweeps.iter().find(|live| live.name.as_str() == sweep.name);
     let Some(live) = live else { return };
     sweep.eta_seconds = live.eta_seconds;
@@ -138,5 +143,21 @@ mod tests {
         assert_eq!((workers[0].slots[0].cohort, workers[0].slots[0].attempts), (9, 3));
         assert_eq!(workers[0].last_seen_unix_ms, clock.unix_ms(Time(5)));
         assert_eq!((workers[1].slots[0].cohort, workers[1].slots[0].state.as_str()), (0, "free"));
+    }
+
+    #[test]
+    fn a_sweep_with_open_trials_says_that_the_store_failed() {
+        let health = Health::StoreFailed { reason: "the disk is full".into() };
+        let mut sweep = wire::Sweep {
+            trials: Some(wire::TrialCounts { pending: 1, ..Default::default() }),
+            state: "idle".into(),
+            ..Default::default()
+        };
+        complete_sweep(&mut sweep, &Overview::default(), &health);
+        assert_eq!(sweep.state, "nothing is handed out, the store failed: the disk is full");
+        let done = wire::Sweep { state: "completed".into(), ..Default::default() };
+        let mut shown = done.clone();
+        complete_sweep(&mut shown, &Overview::default(), &health);
+        assert_eq!(shown, done);
     }
 }

@@ -100,8 +100,9 @@ impl SweepService for Sweeps {
     ) -> Answer<wire::ListSweepsResponse> {
         let mut sweeps = self.read(Reader::sweeps).await?;
         let overview = Arc::clone(&self.driven.overview.borrow());
+        let health = self.driven.health.borrow().clone();
         for sweep in &mut sweeps {
-            live::complete_sweep(sweep, &overview);
+            live::complete_sweep(sweep, &overview, &health);
         }
         Ok(Response::new(wire::ListSweepsResponse { sweeps }))
     }
@@ -109,7 +110,8 @@ impl SweepService for Sweeps {
     async fn get_sweep(&self, request: Request<wire::GetSweepRequest>) -> Answer<wire::Sweep> {
         let name = request.into_inner().sweep;
         let mut sweep = self.read(move |reader| reader.sweep(&name)).await?;
-        live::complete_sweep(&mut sweep, &self.driven.overview.borrow());
+        let health = self.driven.health.borrow().clone();
+        live::complete_sweep(&mut sweep, &self.driven.overview.borrow(), &health);
         Ok(Response::new(sweep))
     }
 
