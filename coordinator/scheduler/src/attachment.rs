@@ -206,6 +206,8 @@ impl Scheduler {
             Link::Attached { session: live } if *live == session => {
                 worker.link = Link::Detached;
                 worker.last_seen = now;
+                // Others need not leave work to it any more.
+                self.lease_due = true;
                 if worker.drains() && worker.cohorts.is_empty() {
                     self.lose(id, true);
                 }

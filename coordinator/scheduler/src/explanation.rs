@@ -107,7 +107,7 @@ impl Scheduler {
             }
             match worker.digest_for(header) {
                 Err(reason) => refusals.push(format!("worker {id}: {reason}")),
-                Ok(_) if worker.has_free_slot() && worker.may_lease() => return None,
+                Ok(_) if worker.has_free_slot() && worker.health.may_lease() => return None,
                 Ok(_) if worker.has_free_slot() => {
                     refusals.push(format!("worker {id}: trials died there in a row; it rests"));
                 }

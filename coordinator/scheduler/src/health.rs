@@ -105,7 +105,7 @@ impl Scheduler {
     /// With others to go on, a worker where one trial dies after the other gets the next ones
     /// slowly, so that few die there before it is known whose fault it is.
     fn rest_worker(&mut self, now: Time, id: &WorkerId, trial: TrialIndex) {
-        let others = self.workers.iter().any(|(other, worker)| other != id && worker.may_lease());
+        let others = self.workers.iter().any(|(other, worker)| other != id && worker.is_able());
         let (first, longest) = (self.settings.worker_rest_ms, self.settings.worker_rest_ms_max);
         let worker = self.workers.get_mut(id).expect("a heard worker");
         worker.health.died.insert(trial);
@@ -188,13 +188,13 @@ impl Scheduler {
         let header = &self.sweep(sweep).header;
         death.worker == *id
             && self.workers.iter().any(|(other, worker)| {
-                other != id && worker.may_lease() && worker.digest_for(header).is_ok()
+                other != id && worker.is_able() && worker.digest_for(header).is_ok()
             })
     }
 
     fn count_same_error(&mut self, id: &WorkerId, trial: TrialIndex, failure: &CohortFailure) {
         let error = signature(failure);
-        let able = self.workers.values().filter(|worker| worker.may_lease()).count();
+        let able = self.workers.values().filter(|worker| worker.is_able()).count();
         let mut broken = Vec::new();
         for membership in self.trials[trial.place()].memberships.as_slice() {
             let sweep = &mut self.sweeps[membership.sweep.place()];

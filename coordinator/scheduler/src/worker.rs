@@ -93,9 +93,10 @@ impl Worker {
         self.live_session().filter(|_| !self.drains() && self.health.may_lease())
     }
 
-    /// It can be given work, now or as soon as a slot is free.
-    pub fn may_lease(&self) -> bool {
-        self.lease_session().is_some() && !self.slots.is_empty()
+    /// Others may leave work to it: it takes some, now or before long.
+    pub fn is_able(&self) -> bool {
+        let stays = self.live_session().is_some() && !self.drains();
+        stays && self.health.aside.is_none() && !self.slots.is_empty()
     }
 
     /// It is on its way out.

@@ -136,6 +136,28 @@ fn same_error_on_several_workers_stops_the_sweep() {
 }
 
 #[test]
+fn deaths_on_one_of_two_workers_do_not_stop_the_sweep() {
+    let mut scene = Scene::new();
+    let mut careful = header("s");
+    careful.same_error_max = Some(2);
+    scene.sweep(careful, trials(1..=9));
+    scene.sent(attached("bad", 1, 1));
+    scene.sent(attached("good", 2, 1));
+    scene.sent(reported("bad", 1, 1, dies(1, 1, 1)));
+    // The second makes the worker rest, which does not mean that the other is alone.
+    scene.sent(reported("bad", 1, 2, dies(3, 3, 1)));
+    assert_eq!(scene.of("s").state, SweepState::Running);
+}
+
+#[test]
+fn trial_that_waits_for_another_worker_is_taken_when_that_is_gone() {
+    let mut scene = two_workers(2);
+    scene.sent(reported("bad", 1, 1, dies(1, 1, 1)));
+    assert_eq!(wait(&mut scene, 6), NOTHING);
+    assert_eq!(scene.sent(detached("good", 2)), ["lease bad/0 c3: 1#2"]);
+}
+
+#[test]
 fn trial_that_ends_well_breaks_the_row() {
     let mut scene = Scene::new();
     let mut careful = header("s");
