@@ -87,7 +87,7 @@ const SHORT: &[&str] = &[
     "trials --trials 5000 --cohort 1",
     "reports --workers 100 --rate 2000 --seconds 5",
     "restart --trials 10000",
-    "restart --trials 50000",
+    "restart --trials 20000 --ended",
     "dead-worker --rounds 1",
 ];
 const FULL: &[&str] = &[
@@ -98,6 +98,7 @@ const FULL: &[&str] = &[
     "reports --cohort 16",
     "restart --trials 100000",
     "restart --trials 1000000",
+    "restart --trials 1000000 --ended",
     "dead-worker --rounds 5",
 ];
 

@@ -36,6 +36,13 @@ pub struct Options {
     slots: usize,
 }
 
+impl Options {
+    /// Trials of one epoch in cohorts of 16.
+    pub fn of_one_epoch(trials: u64) -> Options {
+        Options { trials, cohort: 16, epochs: 1, workers: 16, slots: 16 }
+    }
+}
+
 /// Runs the trials and prints the figures.
 pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     let Options { trials, cohort, epochs, workers, slots } = *options;
@@ -48,17 +55,9 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     let applied = started.elapsed();
     let before = coordinator.usage()?;
     let started = Instant::now();
-    let (done, ended) = watch::channel(0);
-    let (done, url): (_, Arc<str>) = (Arc::new(done), coordinator.url().into());
-    let mut tasks = JoinSet::new();
-    for index in 0..workers {
-        let (url, done) = (Arc::clone(&url), Arc::clone(&done));
-        tasks.spawn(async move { work(&url, index, slots, epochs, &done).await });
-    }
-    wait_for(ended, trials, &mut tasks).await?;
+    work_off(&coordinator, options).await?;
     let took = started.elapsed();
     let after = coordinator.usage()?;
-    tasks.shutdown().await;
     check(&coordinator, trials, epochs).await?;
     let cpu = after.cpu_seconds - before.cpu_seconds;
     println!(
@@ -74,6 +73,19 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
         mebibytes(state.bytes()?),
     );
     Ok(())
+}
+
+/// Attaches workers and waits until every outcome is acknowledged.
+pub async fn work_off(coordinator: &Coordinator, options: &Options) -> anyhow::Result<()> {
+    let Options { trials, epochs, workers, slots, .. } = *options;
+    let (done, ended) = watch::channel(0);
+    let (done, url): (_, Arc<str>) = (Arc::new(done), coordinator.url().into());
+    let mut tasks = JoinSet::new();
+    for index in 0..workers {
+        let (url, done) = (Arc::clone(&url), Arc::clone(&done));
+        tasks.spawn(async move { work(&url, index, slots, epochs, &done).await });
+    }
+    wait_for(ended, trials, &mut tasks).await
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for display")]

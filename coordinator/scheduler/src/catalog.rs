@@ -67,6 +67,9 @@ type FusionKey = (Model, Data, Vec<Part>);
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
     by_hash: BTreeMap<u64, ConfigIndex>,
+    /// By the address of an entry's own config, which stays while the entry does: most configs
+    /// come again as the same value.
+    by_address: BTreeMap<usize, ConfigIndex>,
     keys: BTreeMap<FusionKey, KeyIndex>,
 }
 
@@ -78,11 +81,15 @@ impl Catalog {
 
     /// The place of an equal config, which is added where there is none.
     pub fn intern(&mut self, config: &Arc<Config>) -> ConfigIndex {
-        // The seeds of a config follow each other.
+        // The seeds of a config follow each other, but not when they come from the store.
         if let Some(last) = self.entries.last()
             && Arc::ptr_eq(&last.config, config)
         {
             return self.index_of(self.entries.len() - 1);
+        }
+        let address = Arc::as_ptr(config).addr();
+        if let Some(&index) = self.by_address.get(&address) {
+            return index;
         }
         let mut hash = hash_of(config);
         while let Some(&index) = self.by_hash.get(&hash) {
@@ -93,6 +100,7 @@ impl Catalog {
         }
         let index = self.index_of(self.entries.len());
         self.by_hash.insert(hash, index);
+        self.by_address.insert(address, index);
         let key = self.key_of(config);
         self.entries.push(Entry {
             config: config.clone(),

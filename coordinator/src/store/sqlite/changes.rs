@@ -177,13 +177,19 @@ impl<'c> Rows<'c> {
              VALUES (?1, ?2, ?3, 'pending', 0, 0) ON CONFLICT (id) DO NOTHING",
         )?;
         let mut last: Option<(&Arc<Config>, i64)> = None;
+        let mut rows = Vec::with_capacity(trials.len());
         for trial in trials {
             let config = match last {
                 Some((config, id)) if Arc::ptr_eq(config, &trial.config) => id,
                 Some(_) | None => self.config_added(&trial.config)?,
             };
             last = Some((&trial.config, config));
-            insert.execute(params![key(trial.id), config, trial.seed.cast_signed()])?;
+            rows.push((key(trial.id), config, trial.seed.cast_signed()));
+        }
+        // In the order of their pages, which is not that of the expansion.
+        rows.sort_unstable();
+        for row in rows {
+            insert.execute(row)?;
         }
         Ok(())
     }
@@ -215,8 +221,11 @@ impl<'c> Rows<'c> {
             "INSERT INTO members (sweep, trial, place, removed) VALUES (?1, ?2, ?3, 0)
              ON CONFLICT (sweep, trial) DO UPDATE SET place = excluded.place, removed = 0",
         )?;
-        for (place, trial) in (first..).zip(trials) {
-            insert.execute(params![sweep, key(*trial), place.cast_signed()])?;
+        let places = (first..).map(u64::cast_signed);
+        let mut rows: Vec<(i64, i64)> = trials.iter().copied().map(key).zip(places).collect();
+        rows.sort_unstable();
+        for (trial, place) in rows {
+            insert.execute(params![sweep, trial, place])?;
         }
         Ok(())
     }

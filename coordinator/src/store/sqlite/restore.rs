@@ -260,20 +260,21 @@ fn members(
     sink: Sink,
 ) -> Result<(), StoreError> {
     let wrong = |source| StoreError::read("the members", path, source);
+    // Read as they lie and sorted here: the index by place would look up every row elsewhere.
     let mut statement = snapshot
-        .prepare_cached("SELECT trial, removed FROM members WHERE sweep = ? ORDER BY place, trial")
+        .prepare_cached("SELECT place, trial, removed FROM members WHERE sweep = ? ORDER BY trial")
         .map_err(wrong)?;
     let mut rows = statement.query([sweep]).map_err(wrong)?;
-    let mut page = Vec::new();
+    let mut members: Vec<(i64, i64, bool)> = Vec::new();
     while let Some(row) = rows.next().map_err(wrong)? {
-        let trial: i64 = row.get(0).map_err(wrong)?;
-        page.push((TrialId(trial.cast_unsigned()), row.get(1).map_err(wrong)?));
-        if page.len() == RESTORE_ROWS_MAX {
-            sink(Event::MembersRestored(name.clone(), mem::take(&mut page)));
-        }
+        let place = row.get(0).map_err(wrong)?;
+        members.push((place, row.get(1).map_err(wrong)?, row.get(2).map_err(wrong)?));
     }
-    if !page.is_empty() {
-        sink(Event::MembersRestored(name.clone(), page));
+    members.sort_unstable();
+    for page in members.chunks(RESTORE_ROWS_MAX) {
+        let trial =
+            |(_, trial, removed): &(i64, i64, bool)| (TrialId(trial.cast_unsigned()), *removed);
+        sink(Event::MembersRestored(name.clone(), page.iter().map(trial).collect()));
     }
     Ok(())
 }
