@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use common::telemetry::chain;
 
 use crate::query::{Class, QueryError};
+use crate::store::backup::BackupError;
 
 /// Exit status of a mistake in what was asked.
 const STATUS_MISTAKE: u8 = 2;
@@ -45,6 +46,15 @@ impl From<QueryError> for Failure {
         match error.class() {
             Class::NotFound | Class::Invalid => Failure::Mistake(chain(&error)),
             Class::Internal => Failure::Failed(error.into()),
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Failure {
+        match error {
+            BackupError::Exists { .. } => Failure::Mistake(chain(&error)),
+            BackupError::File { .. } | BackupError::Copy(_) => Failure::Failed(error.into()),
         }
     }
 }

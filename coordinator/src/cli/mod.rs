@@ -11,6 +11,7 @@ mod output;
 mod plan;
 mod read;
 mod source;
+mod store;
 
 use std::path::PathBuf;
 
@@ -105,9 +106,40 @@ program then ends with status 0; started again it works again.")]
     /// Checks and downloads data sets
     #[command(subcommand, arg_required_else_help = true)]
     Data(DataCommand),
+    /// Checks and copies the store of a state directory
+    #[command(subcommand, arg_required_else_help = true)]
+    Store(StoreCommand),
 }
 
 const READS_ONLY: &str = "Reads only: running and pending trials go on.";
+
+/// Commands on the store.
+#[derive(Subcommand, Clone, Debug)]
+pub enum StoreCommand {
+    /// Reads the whole store and says what is wrong with it
+    #[command(after_help = "SQLite's own integrity check, then what must be true of sweeps, \
+trials, attempts, epochs and outcomes. Works beside a running coordinator and changes nothing. Exit \
+status 1 where something does not hold.")]
+    Check,
+    /// Copies the store into one file, also while a coordinator writes it
+    #[command(
+        after_help = "The copy is the store at one moment, and appears when it is whole and \
+on the disk; the coordinator is not held up. To go back to it, stop the coordinator, put the file \
+into an empty directory as gradsweep.db, and start with that --state: trials that ran or ended after \
+the copy are trained again. Workers drop what they have of the other store by themselves."
+    )]
+    Backup(BackupArgs),
+}
+
+/// Arguments of `store backup`.
+#[derive(Args, Clone, Debug)]
+pub struct BackupArgs {
+    /// The file to write
+    pub file: PathBuf,
+    /// Replaces a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
 
 /// Commands on data sets.
 #[derive(Subcommand, Clone, Debug)]
@@ -351,6 +383,8 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Cancel(args) => act::cancel(&args, global).await,
         Command::Retry(args) => act::retry(&args, global).await,
         Command::Drain(args) => act::drain(&args, global).await,
+        Command::Store(StoreCommand::Check) => store::check(global),
+        Command::Store(StoreCommand::Backup(args)) => store::backup(&args, global),
         Command::Data(DataCommand::Check(args)) => data::check(&args),
         Command::Data(DataCommand::Fetch(args)) => data::fetch(args).await,
     };

@@ -27,8 +27,9 @@ use std::path::{Path, PathBuf};
 use common::spec::{self, Sweep};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 
-use crate::store::StoreError;
+use crate::store::backup::{self, BackupError};
 use crate::store::sqlite::{self, BUSY_TIMEOUT, STATEMENTS_CACHED};
+use crate::store::{StoreError, check};
 
 pub use error::{Class, Elsewhere, QueryError};
 pub use metric::Metric;
@@ -68,6 +69,16 @@ impl Reader {
             sqlite::VERSION => Ok(Reader { connection, path, state_dir: state_dir.into() }),
             found => Err(QueryError::Older { path, found, known: sqlite::VERSION }),
         }
+    }
+
+    /// Whether the store is whole.
+    pub fn check(&self) -> Result<check::Report, QueryError> {
+        check::check(&self.connection, &self.path).map_err(store_error)
+    }
+
+    /// Copies the store into a file.
+    pub fn backup(&self, to: &Path, force: bool) -> Result<u64, BackupError> {
+        backup::backup(&self.connection, &self.path, to, force)
     }
 
     /// A consistent view; drop it before anything slow.

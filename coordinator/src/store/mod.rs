@@ -4,6 +4,8 @@
 //! Every implementation of `Store` passes the same suite (`suite`). A store knows domain types
 //! only; proto types stop at `rpc` and `query`.
 
+pub mod backup;
+pub mod check;
 pub mod endpoint;
 mod error;
 pub mod lock;
