@@ -13,6 +13,8 @@ SEED ?= 1
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/release
 DEMO_STATE := $(TARGET)/demo-state
+# How much `bench` asks of the coordinator: short takes a minute, full about half an hour.
+LOAD ?= short
 CARGO_FLAGS := --release --locked
 PROGRAMS := -p coordinator -p worker -p trainer
 
@@ -42,7 +44,8 @@ lint: libtorch ## formatting, clippy, and the checks that are installed
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	@deploy/lint-optional.sh
 
-bench: build ## time a training step against PyTorch eager
+bench: build ## load on the coordinator (LOAD=full: all), a training step against PyTorch eager
+	cargo bench --locked -p coordinator --bench load -- $(LOAD)
 	$(PYTHON) worker/trainer/benches/step_against_pytorch.py --trainer $(BIN)/trainer
 	$(PYTHON) worker/trainer/benches/step_against_pytorch.py --trainer $(BIN)/trainer \
 	    --model cnn --steps 1

@@ -12,9 +12,9 @@ use crate::store::{Store, StoreError};
 /// Batches that are not committed yet. No more than the writer's queue holds, so that sending one
 /// never waits.
 const UNCOMMITTED_MAX: usize = BATCHES_WAITING_MAX;
-/// Rows that are not committed yet: the next commit's, while one is on its way. What they take in
-/// memory is what a worker's messages, which are bounded, may add to.
-const UNCOMMITTED_ROWS_MAX: usize = 2 * COMMIT_ROWS_MAX;
+/// Rows that are not committed yet. More than the chunks of an expansion that wait at a time have,
+/// so that they keep no report out; a hundred bytes or two each, so that memory is bounded.
+const UNCOMMITTED_ROWS_MAX: usize = 4 * COMMIT_ROWS_MAX;
 /// Batches that a chunk of an expansion may wait behind: with more, leases and acknowledgements
 /// would wait seconds for the rows of a large sweep.
 const UNCOMMITTED_BEFORE_CHUNK_MAX: usize = 4;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::config::Config;
 use common::ids::{CohortId, SweepName, TrialId, WorkerId};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, Statement};
 use scheduler::Event;
 use scheduler::event::{StoredState, StoredTrial, SweepHeader, Trial};
 
@@ -162,10 +162,11 @@ fn trials(snapshot: &Connection, path: &Path, sink: Sink) -> Result<(), StoreErr
              ORDER BY t.id",
         )
         .map_err(wrong)?;
+    let mut latest = snapshot.prepare(LATEST_EPOCH).map_err(wrong)?;
     let mut rows = statement.query(()).map_err(wrong)?;
     let mut page = Vec::new();
     while let Some(row) = rows.next().map_err(wrong)? {
-        page.push(trial(snapshot, path, row, &configs)?);
+        page.push(trial(&mut latest, path, row, &configs)?);
         if page.len() == RESTORE_ROWS_MAX {
             sink(Event::TrialsRestored(mem::take(&mut page)));
         }
@@ -177,7 +178,7 @@ fn trials(snapshot: &Connection, path: &Path, sink: Sink) -> Result<(), StoreErr
 }
 
 fn trial(
-    snapshot: &Connection,
+    latest: &mut Statement<'_>,
     path: &Path,
     row: &Row<'_>,
     configs: &HashMap<i64, Arc<Config>>,
@@ -192,7 +193,7 @@ fn trial(
     let outcome_attempt: Option<u32> = row.get(7).map_err(wrong)?;
     let latest = match attempts {
         0 => Latest::default(),
-        _ => latest_epoch(snapshot, key).map_err(wrong)?,
+        _ => latest_epoch(latest, key).map_err(wrong)?,
     };
     let val_error = match outcome_attempt {
         Some(_) => row.get(8).map_err(wrong)?,
@@ -242,11 +243,10 @@ struct Latest {
     val_error: Option<f64>,
 }
 
-fn latest_epoch(snapshot: &Connection, trial: i64) -> rusqlite::Result<Latest> {
-    let mut statement = snapshot.prepare_cached(
-        "SELECT attempt, epoch, val_error FROM epochs WHERE trial = ?
-         ORDER BY attempt DESC, epoch DESC LIMIT 1",
-    )?;
+const LATEST_EPOCH: &str = "SELECT attempt, epoch, val_error FROM epochs WHERE trial = ?
+    ORDER BY attempt DESC, epoch DESC LIMIT 1";
+
+fn latest_epoch(statement: &mut Statement<'_>, trial: i64) -> rusqlite::Result<Latest> {
     let mut rows = statement.query([trial])?;
     let Some(row) = rows.next()? else { return Ok(Latest::default()) };
     Ok(Latest { attempt: row.get(0)?, epoch: row.get(1)?, val_error: row.get(2)? })
