@@ -87,12 +87,6 @@ impl Ledger {
         sweeps.map(|sweep| (sweep.header.name.clone(), sweep.header.yaml.clone())).collect()
     }
 
-    /// Whether the end of a sweep may be told: it is completed, or its budget ended it.
-    pub fn is_told_of(&self, name: &SweepName) -> bool {
-        let sweep = self.sweeps.iter().find(|sweep| sweep.header.name == *name);
-        sweep.is_some_and(|sweep| sweep.completed || sweep.expanded)
-    }
-
     pub fn trials(&self) -> impl Iterator<Item = &StoredTrial> {
         self.trials.values()
     }
