@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build demo test lint bench gpu-check clean
+.PHONY: help libtorch build demo test sim lint bench gpu-check clean
 
 PYTHON ?= python3
 SEED ?= 1
@@ -38,6 +38,9 @@ test: build ## run every test
 	$(PYTHON) deploy/tests/test_libtorch.py
 	$(PYTHON) deploy/tests/test_gpu_check.py
 	OMP_NUM_THREADS=1 PROPTEST_RNG_SEED=$(SEED) cargo test $(CARGO_FLAGS) --workspace
+
+sim: ## simulate SEEDS=10000 worlds with faults, from SEED=1 on; failures are in target/simulation
+	SIM_SEEDS=$(or $(SEEDS),10000) SIM_SEED=$(SEED) cargo run $(CARGO_FLAGS) -p simulation
 
 lint: libtorch ## formatting, clippy, and the checks that are installed
 	cargo fmt --all --check

@@ -147,13 +147,16 @@ impl Scheduler {
         }
     }
 
-    /// The worker's bytes are at fault, not the trials.
+    /// The worker's bytes are at fault, not the trials. A failure from before its hello says
+    /// nothing about the bytes of now: whoever repairs them starts the worker again.
     fn blame_data(&mut self, worker: &WorkerId, trials: Vec<TrialIndex>, failure: CohortFailure) {
-        let faults = &mut self.workers.get_mut(worker).expect("a heard worker").data_faults;
+        let worker = self.workers.get_mut(worker).expect("a heard worker");
         for &trial in &trials {
-            let config = self.trials[trial.place()].config;
-            let data = self.catalog.entry(config).config.data;
-            faults.insert(data, failure.message.clone());
+            let record = &self.trials[trial.place()];
+            if !worker.unconfirmed.contains(&record.attempt()) {
+                let data = self.catalog.entry(record.config).config.data;
+                worker.data_faults.insert(data, failure.message.clone());
+            }
         }
         self.end_attempts(trials, &failed(failure, false));
     }

@@ -188,6 +188,20 @@ fn failed_data_blames_the_worker_until_it_attaches_again() {
 }
 
 #[test]
+fn data_that_failed_before_the_hello_does_not_blame_a_repaired_worker() {
+    let mut scene = started(1, 1);
+    // It failed, was repaired and started again; its spool tells of it then.
+    sends!(scene, attached("w", 2, 1), ["welcome w@2 []"]);
+    let report = vec![died(1, &[attempt(1, 1)], FailureCause::Data)];
+    sends!(scene, reported("w", 2, 1, report), ["ack w 1", "lease w/0 c2: 1#2"]);
+    assert_eq!(scene.worker("w").reason, None);
+    // Were it not repaired, the next one says so.
+    let report = vec![died(2, &[attempt(1, 2)], FailureCause::Data)];
+    sends!(scene, reported("w", 2, 2, report), ["ack w 2"]);
+    assert!(scene.worker("w").reason.is_some());
+}
+
+#[test]
 fn lost_worker_gives_back_its_trials_first_and_its_late_reports_are_dropped() {
     let mut scene = started(4, 2);
     sends!(scene, detached("w", 1), []);

@@ -9,7 +9,7 @@ use scheduler::event::{
 };
 use scheduler::overview::{Counts, Overview};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sweep {
     header: SweepHeader,
     expanded: bool,
@@ -29,7 +29,7 @@ struct Attempt {
     epochs: BTreeMap<u32, f64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     sweeps: Vec<Sweep>,
     trials: BTreeMap<TrialId, StoredTrial>,
@@ -83,6 +83,36 @@ impl Ledger {
         let mut members: Vec<_> = members.map(|(trial, (place, _))| (*place, trial.0)).collect();
         members.sort_unstable();
         members.into_iter().map(|(_, trial)| trial).collect()
+    }
+
+    /// Name and file of the sweeps whose expansion was cut off, oldest first.
+    pub fn unexpanded(&self) -> Vec<(SweepName, String)> {
+        let sweeps = self.sweeps.iter().filter(|sweep| !sweep.expanded);
+        sweeps.map(|sweep| (sweep.header.name.clone(), sweep.header.yaml.clone())).collect()
+    }
+
+    pub fn trials(&self) -> impl Iterator<Item = &StoredTrial> {
+        self.trials.values()
+    }
+
+    /// The worker of an attempt and whether it has ended; none of one that is not stored.
+    pub fn attempt(&self, attempt: AttemptId) -> Option<(&WorkerId, bool)> {
+        let attempt = self.attempts.get(&attempt)?;
+        Some((&attempt.worker, attempt.end.is_some()))
+    }
+
+    /// The attempt whose epoch counts, by epoch: each attempt replaces the history from the epoch
+    /// it began with.
+    pub fn history(&self, trial: TrialId) -> BTreeMap<u32, u32> {
+        let mut history = BTreeMap::new();
+        let attempts = AttemptId { trial, number: 0 }..=AttemptId { trial, number: u32::MAX };
+        for (id, attempt) in self.attempts.range(attempts) {
+            if let Some((first, _)) = attempt.epochs.first_key_value() {
+                history.split_off(first);
+            }
+            history.extend(attempt.epochs.keys().map(|epoch| (*epoch, id.number)));
+        }
+        history
     }
 
     fn sweep(&mut self, name: &SweepName) -> &mut Sweep {

@@ -1,0 +1,31 @@
+//! Many seeds hold every invariant, and a seed is a run: the same one each time.
+
+use std::env;
+use std::path::Path;
+
+use simulation::{run, run_seeds};
+
+/// `SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 1_000;
+
+#[test]
+fn every_invariant_holds_in_every_seed() {
+    let seeds = env::var("SIM_SEEDS").map_or(SEEDS, |text| text.parse().expect("a number"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(simulation::LOG_FOLDER);
+    let totals = run_seeds(1, seeds, &folder, |_| {}).expect("logs can be written");
+    assert_eq!(totals.seeds, seeds);
+    assert!(totals.failures.is_empty(), "{:#?}", totals.failures);
+}
+
+#[test]
+fn a_seed_replays_to_the_same_log() {
+    for seed in 1..=20 {
+        let (first, second) = (run(seed, true), run(seed, true));
+        assert!(first.log.lines().count() > 20, "seed {seed}: {}", first.log);
+        assert_eq!(first.log_hash, second.log_hash, "seed {seed}");
+        assert_eq!(first, second, "seed {seed}");
+        // Whether the log is kept changes nothing.
+        assert_eq!(run(seed, false).virtual_ms, first.virtual_ms, "seed {seed}");
+    }
+    assert_ne!(run(1, true).log_hash, run(2, true).log_hash);
+}
