@@ -387,6 +387,7 @@ impl World {
             }
             ToWorker::Acknowledge { through } => self.on_acknowledged(index, stream, through),
             ToWorker::Stop(attempt) => self.supervise(index, Event::Stop(attempt)),
+            ToWorker::Drain => self.leave(index, false),
         }
     }
 

@@ -39,7 +39,9 @@ pub(crate) struct Coordinator {
 pub(crate) enum State {
     Down,
     /// The store failed; it is read again after this wait.
-    Failing { wait_ms: u64 },
+    Failing {
+        wait_ms: u64,
+    },
     Serving(Box<Serving>),
 }
 
@@ -201,6 +203,20 @@ impl World {
         serving.expansion.push_back(Event::SweepExpanded(name.clone()));
     }
 
+    /// Somebody acts on a sweep or a worker, where a coordinator serves.
+    pub(crate) fn act(&mut self, event: Event) {
+        self.log.add(self.now, format_args!("somebody: {event:?}"));
+        self.request(Request::Event(event));
+    }
+
+    /// After the latest application of a sweep.
+    pub(crate) fn prune(&mut self, sweep: usize) {
+        let name = self.files[sweep].name.clone();
+        if let Some(serving) = self.coordinator.serving_mut() {
+            serving.expansion.push_back(Event::SweepPruned(name));
+        }
+    }
+
     fn coordinator_time(&self) -> Time {
         Time(self.now - self.coordinator.started_at)
     }
@@ -270,7 +286,7 @@ impl World {
             self.log.add(self.now, format_args!("apply {event:?}"));
         }
         let serving = self.coordinator.serving_mut().expect("it serves");
-        let Effects { changes, messages } = serving.scheduler.apply(time, event);
+        let Effects { changes, messages, acted: _ } = serving.scheduler.apply(time, event);
         self.is_decided |= !is_tick || !changes.is_empty();
         if changes.is_empty() && messages.is_empty() {
             return;
@@ -350,6 +366,7 @@ impl World {
             Message::Acknowledge { worker, session, through } => {
                 (worker, session, ToWorker::Acknowledge { through })
             }
+            Message::Drain { worker, session } => (worker, session, ToWorker::Drain),
             Message::SweepCompleted(sweep) => {
                 return self.log.add(self.now, format_args!("sweep {sweep} completed"));
             }

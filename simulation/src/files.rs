@@ -2,7 +2,7 @@
 
 use common::config::{Data, Model};
 use common::ids::SweepName;
-use scheduler::event::{Fusion, SweepHeader};
+use scheduler::event::{Event, Fusion, SweepHeader};
 
 use crate::faults::Swarm;
 use crate::random::Random;
@@ -24,6 +24,7 @@ pub(crate) struct Version {
     priority: i32,
     failures_max: Option<u64>,
     slot_seconds_max: Option<f64>,
+    same_error_max: Option<u64>,
 }
 
 impl File {
@@ -51,6 +52,7 @@ impl File {
             priority: version.priority,
             failures_max: version.failures_max,
             slot_seconds_max: version.slot_seconds_max,
+            same_error_max: version.same_error_max,
             data_digest: None,
         }
     }
@@ -87,11 +89,12 @@ fn draw_version(swarm: &Swarm, random: &mut Random) -> Version {
         priority,
         failures_max: random.chance(200).then(|| random.between(1, 3)),
         slot_seconds_max: random.chance(150).then_some(seconds),
+        same_error_max: random.is_heads().then(|| random.between(2, 6)),
     }
 }
 
 impl World {
-    /// Somebody edits a file, applies one, or both.
+    /// Somebody edits a file and applies it, or acts on a sweep or a worker.
     pub(crate) fn on_operation(&mut self) {
         if self.is_healed {
             return;
@@ -100,12 +103,27 @@ impl World {
         self.after(next_ms, Happening::Operation);
         let mut random = self.random.operations.next_draw();
         let sweep = random.index(self.files.len());
+        let name = self.files[sweep].name.clone();
+        match random.below(9) {
+            0 => return self.act(Event::SweepPaused(name)),
+            1 => return self.act(Event::SweepResumed(name)),
+            2 => return self.act(Event::SweepCancelled(name)),
+            3 => return self.act(Event::SweepRetried(name)),
+            4 => {
+                let agent = random.index(self.agents.len());
+                return self.act(Event::WorkerDrained(self.agents[agent].id.clone()));
+            }
+            _ => {}
+        }
         if random.is_heads() {
             let version = draw_version(&self.swarm, &mut random);
             self.files[sweep].versions.push(version);
         }
         self.log.add(self.now, format_args!("apply {:?}", self.files[sweep].latest()));
         self.apply_file(sweep);
+        if random.is_heads() {
+            self.prune(sweep);
+        }
         if random.is_heads() {
             self.coordinator.given = vec![sweep];
         }

@@ -101,7 +101,10 @@ impl World {
                 ledger.attempt(leased.attempt).is_some_and(|(holder, _)| holder == worker)
             }),
             // What they say is looked at where it is heard, or may have changed again since.
-            Message::Stop { .. } | Message::Acknowledge { .. } | Message::SweepCompleted(_) => true,
+            Message::Stop { .. }
+            | Message::Drain { .. }
+            | Message::Acknowledge { .. }
+            | Message::SweepCompleted(_) => true,
         };
         holds(stored, "a message never outruns its commit", || format!("{message:?}"));
     }
@@ -127,12 +130,13 @@ impl World {
         holds(is_kept, "no acknowledged report is missing", || format!("{report:?}"));
     }
 
-    /// It is its trial's latest attempt, and the trial has no outcome.
+    /// It is its trial's latest attempt, and the trial has no outcome, nor had one.
     fn counts(&self, attempt: AttemptId) -> bool {
         let trials = &mut self.store.ledger.trials();
         trials.any(|stored| {
             stored.trial.id == attempt.trial
                 && stored.attempts == attempt.number
+                && !stored.is_fenced
                 && !matches!(stored.state, StoredState::Ended(_))
         })
     }
@@ -193,10 +197,19 @@ impl World {
             }
         }
         for stored in ledger.trials() {
-            if matches!(stored.state, StoredState::Ended(_)) {
-                self.check_outcome(stored.trial.id);
+            match stored.state {
+                // By a sweep whose file had it then; whoever names it now has it run again.
+                StoredState::Ended(OutcomeKind::Cancelled) => self.check_unwanted(stored.trial.id),
+                StoredState::Ended(_) => self.check_outcome(stored.trial.id),
+                StoredState::Pending | StoredState::Running { .. } => {}
             }
         }
+    }
+
+    fn check_unwanted(&self, trial: TrialId) {
+        let mut files = self.files.iter();
+        let named = files.find(|file| file.latest().trials.contains(&trial.0));
+        holds(named.is_none(), "a cancelled trial is in no file", || format!("{trial}"));
     }
 
     /// It is the undisturbed run's.
@@ -222,8 +235,8 @@ impl World {
         });
         if expected != OutcomeKind::Failed {
             let best = (expected == OutcomeKind::Completed).then(|| val_error(trial, fate.epochs));
-            let is_equal = (outcome.epochs, last, outcome.val_error)
-                == (fate.epochs, fate.epochs, best);
+            let is_equal =
+                (outcome.epochs, last, outcome.val_error) == (fate.epochs, fate.epochs, best);
             holds(is_equal, "each result is the undisturbed run's", || {
                 format!("{trial}: {outcome:?}, {last} epochs of {}", fate.epochs)
             });
@@ -236,6 +249,9 @@ fn is_over(sweep: &SweepOverview) -> bool {
     match sweep.state {
         SweepState::Completed => true,
         SweepState::Stopped { .. } => sweep.counts.running == 0,
-        SweepState::Running | SweepState::Waiting { .. } => false,
+        SweepState::Running
+        | SweepState::Paused
+        | SweepState::Cancelled
+        | SweepState::Waiting { .. } => false,
     }
 }

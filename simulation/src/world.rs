@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use common::ids::TrialId;
+use scheduler::Event;
 
 use crate::agent::{Agent, Input};
 use crate::coordinator::Coordinator;
@@ -235,6 +236,8 @@ impl World {
             return self.after(1_000, Happening::FilesApplied);
         }
         for sweep in 0..self.files.len() {
+            // No hold outlives this, and what failed or was cancelled has another chance.
+            self.act(Event::SweepRetried(self.files[sweep].name.clone()));
             self.apply_file(sweep);
         }
         self.is_applied = true;

@@ -180,12 +180,13 @@ impl Scheduler {
                 let members = record.memberships.as_slice();
                 let settled = members.iter().any(|member| {
                     let sweep = self.sweep(member.sweep);
-                    sweep.is_cancelled() && sweep.expansion == Expansion::Done
+                    !member.removed && sweep.is_cancelled() && sweep.expansion == Expansion::Done
                 });
-                let is_ended = matches!(record.state, State::Ended(_));
+                // What ran when the last sweep let it go, goes on.
+                let waits = matches!(record.state, State::Pending | State::Resting { .. });
                 match self.is_wanted(trial) {
                     true => record.state != cancelled || self.is_expanding(trial),
-                    false => is_ended || !settled || !members.iter().any(|m| !m.removed),
+                    false => !waits || !settled,
                 }
             })
     }

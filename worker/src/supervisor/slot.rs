@@ -32,6 +32,9 @@ pub(super) struct Job {
     cohort: CohortId,
     /// Attempts that are wanted and have not ended.
     live: BTreeSet<AttemptId>,
+    /// Attempts that the trainer was told to forget, and may still hold: one that dies while it
+    /// does has not died alone.
+    stopped: Vec<AttemptId>,
     /// Set when none is left: the trainer is to say that it finished.
     finish_by: Option<Time>,
     /// When its silence began.
@@ -44,6 +47,7 @@ impl Job {
         Job {
             cohort: cohort.id,
             live: cohort.trials.iter().map(|trial| trial.attempt).collect(),
+            stopped: Vec::new(),
             finish_by: None,
             silent_since: now,
             silence_ms_max: PREPARE_MS_MAX,
@@ -57,11 +61,20 @@ impl Job {
         }
         actions.push(Action::Report(Report::CohortFailed(CohortFailure {
             cohort: self.cohort,
-            attempts: self.live.iter().copied().collect(),
+            attempts: self.live.iter().chain(&self.stopped).copied().collect(),
             cause,
             message,
             stderr_tail: exit.stderr_tail.clone(),
         })));
+    }
+
+    /// Takes out an attempt that is not wanted any more; false where it was not in.
+    fn stop(&mut self, now: Time, attempt: AttemptId) -> bool {
+        let was_live = self.end(now, attempt);
+        if was_live {
+            self.stopped.push(attempt);
+        }
+        was_live
     }
 
     /// Takes an attempt out; false where it was not in.
@@ -179,7 +192,7 @@ impl Slot {
             }
         }
         let stopped = match &mut self.trainer {
-            Trainer::Busy { job, .. } | Trainer::Hung { job, .. } => job.end(now, attempt),
+            Trainer::Busy { job, .. } | Trainer::Hung { job, .. } => job.stop(now, attempt),
             Trainer::Down { .. }
             | Trainer::Starting { .. }
             | Trainer::Idle { .. }
@@ -291,6 +304,7 @@ impl Slot {
         }
         failure.attempts.retain(|attempt| job.end(now, *attempt));
         if !failure.attempts.is_empty() {
+            failure.attempts.extend(&job.stopped);
             actions.push(Action::Report(Report::CohortFailed(failure)));
         }
     }
