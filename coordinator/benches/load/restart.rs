@@ -47,8 +47,8 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     let again = coordinator.usage()?;
     println!(
         "restart: {trials} trials applied and stored in {applying:.1} s; {state_name}: {:.0} MiB, \
-         peak {:.0}; after kill -9 ready in {ready:.2} s ({:.2} s CPU) with peak {:.0} MiB, applied again after \
-         {:.1} s, peak {:.0}",
+         peak {:.0}; after kill -9 ready in {ready:.2} s ({:.2} s CPU) with peak {:.0} MiB, \
+         applied again after {:.1} s, peak {:.0}",
         first.resident_mib,
         first.peak_mib,
         restored.cpu_seconds,

@@ -47,8 +47,8 @@ impl Options {
 pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     let Options { trials, cohort, epochs, workers, slots } = *options;
     let state = State::new(bench, &sweep::yaml(trials, cohort))?;
-    let mut coordinator = Coordinator::start(bench, &state).await?;
     let started = Instant::now();
+    let mut coordinator = Coordinator::start(bench, &state).await?;
     #[expect(clippy::cast_precision_loss, reason = "a count of trials")]
     let all = trials as f64;
     coordinator.wait_for_series(&sweep::count("pending"), all).await?;

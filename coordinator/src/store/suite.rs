@@ -477,6 +477,19 @@ fn refuses_contradictions(place: &dyn Place) {
     for (change, says) in refusals {
         refused(&mut *store, &[change], says);
     }
+    // An end with its outcome is refused as its first part is.
+    let end = |number, attempt_number| {
+        let attempt = attempt(number, attempt_number);
+        let kind = OutcomeKind::Completed;
+        let done = Change::OutcomeRecorded(attempt, outcome(kind, Some(0.5)));
+        [ended(attempt, AttemptEnd::Outcome(kind)), done]
+    };
+    for (number, attempt_number) in [(0, 1), (0, 2), (1, 2), (2, 1), (9, 1)] {
+        refused(&mut *store, &end(number, attempt_number), "the end of");
+    }
+    let [end, _] = end(1, 1);
+    let other = Change::OutcomeRecorded(attempt(0, 1), outcome(OutcomeKind::Completed, None));
+    refused(&mut *store, &[end, other], "the outcome of");
     assert_eq!(contents(&mut *store), before);
 }
 
