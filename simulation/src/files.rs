@@ -56,6 +56,17 @@ impl File {
     }
 }
 
+/// What somebody does with a sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Operation {
+    /// Applies its file as it is.
+    Apply,
+    /// Applies it with other trials, fusion, priority and budget.
+    EditAndApply,
+    /// Applies it, and every later start of the coordinator does so again.
+    RestartWith,
+}
+
 pub(crate) fn draw_files(swarm: &Swarm, random: &mut Random) -> Vec<File> {
     let mut files = Vec::new();
     for name in ["a", "b", "c"].into_iter().take(swarm.sweeps) {
@@ -91,7 +102,8 @@ fn draw_version(swarm: &Swarm, random: &mut Random) -> Version {
 }
 
 impl World {
-    /// Somebody edits a file, applies one, or both.
+    /// Somebody uses the coordinator. What it does for them is an arm of `Operation`; what must be
+    /// undone for sweeps to complete, `World::heal` undoes.
     pub(crate) fn on_operation(&mut self) {
         if self.is_healed {
             return;
@@ -99,15 +111,22 @@ impl World {
         let next_ms = 1 + self.random.operations.below(2 * self.swarm.operation_every_ms);
         self.after(next_ms, Happening::Operation);
         let mut random = self.random.operations.next_draw();
+        let operation = match random.below(3) {
+            0 => Operation::Apply,
+            1 => Operation::EditAndApply,
+            _ => Operation::RestartWith,
+        };
         let sweep = random.index(self.files.len());
-        if random.is_heads() {
-            let version = draw_version(&self.swarm, &mut random);
-            self.files[sweep].versions.push(version);
+        self.log.add(self.now, format_args!("{operation:?} {}", self.files[sweep].name));
+        match operation {
+            Operation::Apply => {}
+            Operation::EditAndApply => {
+                let version = draw_version(&self.swarm, &mut random);
+                self.log.add(self.now, format_args!("{version:?}"));
+                self.files[sweep].versions.push(version);
+            }
+            Operation::RestartWith => self.coordinator.given = vec![sweep],
         }
-        self.log.add(self.now, format_args!("apply {:?}", self.files[sweep].latest()));
         self.apply_file(sweep);
-        if random.is_heads() {
-            self.coordinator.given = vec![sweep];
-        }
     }
 }

@@ -6,9 +6,9 @@ use std::fmt::Write;
 
 use common::ids::{AttemptId, TrialId};
 use common::wire::report;
-use scheduler::Message;
-use scheduler::event::{OutcomeKind, Report, StoredState};
-use scheduler::overview::{SweepOverview, SweepState};
+use scheduler::event::{AttemptEnd, OutcomeKind, Report, StoredState, Time};
+use scheduler::overview::{Counters, SweepOverview, SweepState};
+use scheduler::{Change, Message};
 
 use crate::network::StreamId;
 use crate::trainer::Work;
@@ -24,6 +24,54 @@ const ZOMBIE_MS_MAX: u64 = 60_000;
 pub(crate) struct Audit {
     /// How often a trial was alone in a trainer that died.
     pub solo_deaths: BTreeMap<TrialId, u32>,
+    /// How often what a simulation is for happened.
+    pub seen: BTreeMap<&'static str, u64>,
+}
+
+impl Audit {
+    pub fn see(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    pub fn see_changes(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::AttemptAdopted(_) => self.see("an attempt is adopted"),
+                Change::SweepReopened(_) => self.see("a sweep is reopened"),
+                Change::MembersRemoved(..) => self.see("members are removed"),
+                Change::AttemptEnded { end, .. } => match end {
+                    AttemptEnd::WorkerLost => self.see("a worker is lost with attempts"),
+                    AttemptEnd::Returned => self.see("an attempt is handed back"),
+                    AttemptEnd::CohortFailed { counted: true, .. } => self.see("a death counts"),
+                    AttemptEnd::CohortFailed { .. } => self.see("a cohort fails without blame"),
+                    AttemptEnd::Outcome(_) | AttemptEnd::Cancelled => {}
+                },
+                Change::SweepApplied(_)
+                | Change::TrialsAdded(_)
+                | Change::MembersAdded { .. }
+                | Change::SweepExpanded(_)
+                | Change::SweepCompleted(_)
+                | Change::DataPinned(..)
+                | Change::WorkerAttached(_)
+                | Change::WorkerDetached(_)
+                | Change::AttemptStarted { .. }
+                | Change::EpochRecorded(..)
+                | Change::OutcomeRecorded(..)
+                | Change::TrialClosed(..) => {}
+            }
+        }
+    }
+
+    /// What a scheduler counted, before it is dropped.
+    pub fn see_counters(&mut self, counters: &Counters) {
+        for (what, count) in [
+            ("a report is stale", counters.stale_reports),
+            ("an epoch comes again", counters.duplicate_reports),
+            ("a lease expires", counters.lease_expirations),
+        ] {
+            *self.seen.entry(what).or_default() += count;
+        }
+    }
 }
 
 fn holds(is_true: bool, sentence: &str, what: impl FnOnce() -> String) {
@@ -36,7 +84,7 @@ impl World {
             && let Some(serving) = self.coordinator.serving()
         {
             serving.scheduler.check_invariants();
-            let time = scheduler::event::Time(self.now);
+            let time = Time(self.now);
             serving.decided.check_counts(&serving.scheduler.overview(time));
             self.check_deaths_are_counted_only_where_alone();
         }
@@ -142,13 +190,19 @@ impl World {
             || self.store.ledger.attempt(attempt).is_some_and(|(_, has_ended)| has_ended)
     }
 
+    pub(crate) fn see_counters(&mut self) {
+        if let Some(serving) = self.coordinator.serving() {
+            self.audit.see_counters(&serving.scheduler.overview(Time(self.now)).counters);
+        }
+    }
+
     /// Nothing is left to do.
     pub(crate) fn is_finished(&self) -> bool {
         let Some(serving) = self.coordinator.serving() else { return false };
         if !serving.is_settled() || !self.agents.iter().all(|agent| agent.is_idle()) {
             return false;
         }
-        let overview = serving.scheduler.overview(scheduler::event::Time(self.now));
+        let overview = serving.scheduler.overview(Time(self.now));
         let workers = &mut overview.workers.iter();
         overview.sweeps.len() == self.files.len()
             && overview.sweeps.iter().all(is_over)
@@ -158,7 +212,7 @@ impl World {
     pub(crate) fn unfinished(&self) -> String {
         let mut text = String::new();
         if let Some(serving) = self.coordinator.serving() {
-            let overview = serving.scheduler.overview(scheduler::event::Time(self.now));
+            let overview = serving.scheduler.overview(Time(self.now));
             for sweep in &overview.sweeps {
                 writeln!(text, "{} {:?} {:?}", sweep.name, sweep.state, sweep.counts)
                     .expect("a string takes all");
@@ -174,10 +228,11 @@ impl World {
     }
 
     /// Once everything has finished.
-    pub(crate) fn check_results(&self) {
+    pub(crate) fn check_results(&mut self) {
+        self.see_counters();
         let ledger = &self.store.ledger;
         let serving = self.coordinator.serving().expect("it is finished");
-        let overview = serving.scheduler.overview(scheduler::event::Time(self.now));
+        let overview = serving.scheduler.overview(Time(self.now));
         for file in &self.files {
             let members = ledger.members(file.name.as_str());
             holds(members == file.latest().trials, "a sweep has the trials of its file", || {
@@ -185,6 +240,8 @@ impl World {
             });
             let shown = overview.sweeps.iter().find(|sweep| sweep.name == file.name);
             let is_completed = shown.is_some_and(|sweep| sweep.state == SweepState::Completed);
+            let how = if is_completed { "a sweep completes" } else { "a budget ends a sweep" };
+            self.audit.see(how);
             for &trial in &file.latest().trials {
                 let has_outcome = ledger.outcome(trial).is_some();
                 holds(has_outcome || !is_completed, "each wanted trial has an outcome", || {
@@ -211,7 +268,7 @@ impl World {
         });
         if outcome.kind == OutcomeKind::Failed && self.trials.expected(trial) != outcome.kind {
             let alone = self.audit.solo_deaths.get(&trial).copied().unwrap_or(0);
-            let is_disturbed = alone >= scheduler::Settings::default().deaths_max;
+            let is_disturbed = alone >= self.swarm.settings.deaths_max;
             return holds(is_disturbed, "a healthy trial fails only of its deaths alone", || {
                 format!("{trial}: {}", outcome.reason)
             });
