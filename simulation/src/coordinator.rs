@@ -59,7 +59,7 @@ pub(crate) struct Serving {
     waiting: VecDeque<Batch>,
     /// In the writer's hands.
     group: Vec<Batch>,
-    streams: BTreeMap<WorkerId, (Session, StreamId)>,
+    pub streams: BTreeMap<WorkerId, (Session, StreamId)>,
     requests: VecDeque<Request>,
     expansion: VecDeque<Event>,
 }
@@ -268,12 +268,21 @@ impl World {
     fn apply(&mut self, event: Event) {
         let time = self.coordinator_time();
         let is_tick = matches!(event, Event::Tick);
+        let adoptable = self.adoptable(&event);
+        let heard = match &event {
+            Event::Heartbeat { worker, .. } => Some(worker.clone()),
+            _ => None,
+        };
         if !is_tick {
             self.log.add(self.now, format_args!("apply {event:?}"));
         }
         let serving = self.coordinator.serving_mut().expect("it serves");
         let Effects { changes, messages } = serving.scheduler.apply(time, event);
         self.is_decided |= !is_tick || !changes.is_empty();
+        self.check_adopted(&adoptable, &messages);
+        if let Some(worker) = heard {
+            self.check_ended_by_heartbeat(&worker, &changes);
+        }
         if changes.is_empty() && messages.is_empty() {
             return;
         }
@@ -281,6 +290,7 @@ impl World {
             self.log.add(self.now, format_args!("    {change:?}"));
         }
         self.audit.see_changes(&changes);
+        let serving = self.coordinator.serving_mut().expect("it serves");
         serving.decided.commit(&changes);
         serving.waiting.push_back(Batch { changes, messages });
     }

@@ -216,7 +216,14 @@ impl World {
                 let life = self.agents[agent].life;
                 self.input(agent, life, crate::agent::Input::Drain);
             }
-            Fault::DamageData => self.agents[agent].is_data_broken = size.chance(700),
+            Fault::DamageData => {
+                let is_broken = size.chance(700);
+                let was_broken = std::mem::replace(&mut self.agents[agent].is_data_broken, is_broken);
+                if was_broken && !is_broken {
+                    // Who repairs the data starts the agent again.
+                    self.end_agent(agent, 0);
+                }
+            }
             Fault::KillTrainer => {
                 if let Some(seat) = self.busy_seat(agent) {
                     self.die(seat, worker::supervisor::FailureCause::TrainerDied, "SIGKILL");

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use common::ids::{AttemptId, TrialId};
+use common::ids::{AttemptId, TrialId, WorkerId};
 use common::wire::report;
-use scheduler::event::{AttemptEnd, OutcomeKind, Report, StoredState, Time};
+use scheduler::event::{AttemptEnd, Event, OutcomeKind, Report, StoredState, Time};
 use scheduler::overview::{Counters, SweepOverview, SweepState};
 use scheduler::{Change, Message};
 
@@ -19,11 +19,21 @@ use crate::world::World;
 /// longest wait for a connection, and the way of a message.
 const ZOMBIE_MS_MAX: u64 = 60_000;
 
+/// While its worker is well connected, a trainer is told sooner to leave an attempt that is not
+/// current any more: both ways of a stream that stalls twice for a minute.
+const UNTOLD_MS_MAX: u64 = 180_000;
+
+/// What is a matter of minutes is looked at this often.
+const LOOK_EVERY_MS: u64 = 5_000;
+
 /// What the world remembers for the invariants.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     /// How often a trial was alone in a trainer that died.
     pub solo_deaths: BTreeMap<TrialId, u32>,
+    /// Since when a trainer of a well connected worker trains an attempt that is not current.
+    untold: BTreeMap<(usize, AttemptId), u64>,
+    looked_at: u64,
     /// How often what a simulation is for happened.
     pub seen: BTreeMap<&'static str, u64>,
 }
@@ -88,6 +98,10 @@ impl World {
             serving.decided.check_counts(&serving.scheduler.overview(time));
             self.check_deaths_are_counted_only_where_alone();
         }
+        if self.now >= self.audit.looked_at + LOOK_EVERY_MS {
+            self.audit.looked_at = self.now;
+            self.check_the_connected_are_told();
+        }
         self.check_every_agent_holds_an_attempt_once();
         if self.is_healed && self.now > self.healed_at + ZOMBIE_MS_MAX {
             self.check_trainers_train_current_attempts();
@@ -131,6 +145,99 @@ impl World {
                     });
                 }
             }
+        }
+    }
+
+    fn check_the_connected_are_told(&mut self) {
+        let mut untold = BTreeMap::new();
+        for (index, agent) in self.agents.iter().enumerate() {
+            if agent.pause.is_some() || !self.is_well_connected(index) {
+                continue;
+            }
+            let trainers = agent.process.iter().flat_map(|process| process.trainers.iter());
+            for trainer in trainers.flatten().filter(|trainer| !trainer.is_hung) {
+                let Work::Training(training) = &trainer.work else { continue };
+                for attempt in training.members.iter().map(|member| member.attempt) {
+                    if self.stored_attempts(attempt.trial) > attempt.number {
+                        let since = self.audit.untold.get(&(index, attempt));
+                        untold.insert((index, attempt), *since.unwrap_or(&self.now));
+                    }
+                }
+            }
+        }
+        for ((index, attempt), since) in &untold {
+            let is_told_in_time = self.now - since <= UNTOLD_MS_MAX;
+            holds(is_told_in_time, "the connected are told what is not theirs any more", || {
+                format!("{attempt} on {} since {since}", self.agents[*index].id)
+            });
+        }
+        self.audit.untold = untold;
+    }
+
+    fn is_well_connected(&self, agent: usize) -> bool {
+        let Some(serving) = self.coordinator.serving() else { return false };
+        let current = serving.streams.get(&self.agents[agent].id);
+        self.agents[agent].stream().is_some_and(|stream| {
+            let is_current = current.is_some_and(|(_, current)| *current == stream);
+            is_current && self.streams[stream.0].is_welcome && !self.streams[stream.0].is_cut()
+        })
+    }
+
+    /// The attempts of a hello that may go on: the latest of trials that wait, or run right there.
+    pub(crate) fn adoptable(&self, event: &Event) -> Vec<AttemptId> {
+        let (Event::WorkerAttached(_, hello), Some(serving)) = (event, self.coordinator.serving())
+        else {
+            return Vec::new();
+        };
+        let mut adoptable = Vec::new();
+        for claim in &hello.running {
+            for &attempt in &claim.attempts {
+                let trials = &mut serving.decided.trials();
+                let stored = trials.find(|stored| stored.trial.id == attempt.trial);
+                let goes_on = stored.is_some_and(|stored| match &stored.state {
+                    StoredState::Pending => {
+                        let is_wanted = !serving.scheduler.sweeps_of(attempt.trial).is_empty();
+                        stored.attempts == attempt.number && is_wanted
+                    }
+                    StoredState::Running { worker, cohort } => {
+                        let is_there = *worker == hello.id && *cohort == claim.cohort;
+                        stored.attempts == attempt.number && is_there
+                    }
+                    StoredState::Ended(_) => false,
+                });
+                if goes_on {
+                    adoptable.push(attempt);
+                }
+            }
+        }
+        adoptable
+    }
+
+    pub(crate) fn check_adopted(&self, adoptable: &[AttemptId], messages: &[Message]) {
+        let mut welcomes = messages.iter().filter_map(|message| match message {
+            Message::Welcome { adopted, .. } => Some(adopted),
+            _ => None,
+        });
+        let welcome = welcomes.next();
+        for attempt in adoptable {
+            let goes_on = welcome.is_some_and(|adopted| adopted.contains(attempt));
+            holds(goes_on, "what a worker still runs goes on", || format!("{attempt}"));
+        }
+    }
+
+    /// A heartbeat follows the spool: what it shows to be gone must not be in there.
+    pub(crate) fn check_ended_by_heartbeat(&self, worker: &WorkerId, changes: &[Change]) {
+        let agent = self.agents.iter().find(|agent| agent.id == *worker);
+        let agent = agent.expect("a worker is an agent");
+        for change in changes {
+            let Change::AttemptEnded { attempt, end: AttemptEnd::WorkerLost, .. } = change else {
+                continue;
+            };
+            let is_ended = |report: &report::Report| {
+                matches!(crate::convert::report(report), Report::Ended(of, _) if of == *attempt)
+            };
+            let is_gone = !agent.spool.reports().any(is_ended);
+            holds(is_gone, "no outcome in a spool is given up", || format!("{attempt}"));
         }
     }
 
