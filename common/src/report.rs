@@ -20,7 +20,8 @@ pub enum FailureCause {
 pub struct CohortFailure {
     /// The cohort.
     pub cohort: CohortId,
-    /// Its attempts that had not ended.
+    /// Its attempts that had not ended. Stopped ones are among them: the trainer may have had them
+    /// still, and a trial is only to blame for a death where it was alone.
     pub attempts: Vec<AttemptId>,
     /// Kind of failure.
     pub cause: FailureCause,

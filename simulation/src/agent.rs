@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use common::ids::{TrialId, WorkerId};
 use scheduler::event::{Device, RunningCohort, WorkerHello};
-use worker::supervisor::{Action, Event, FailureCause, Run, Supervisor, Time, TrainerEvent};
+use worker::supervisor::{Action, Event, FailureCause, Order, Run, Supervisor, Time, TrainerEvent};
 
 use crate::network::{End, FromWorker, StreamId, ToWorker};
 use crate::spool::Spool;
@@ -252,6 +252,14 @@ impl World {
     fn perform(&mut self, index: usize, action: Action) {
         let life = self.agents[index].life;
         let seat = |slot, run| Seat { agent: index, life, slot, run };
+        match &action {
+            Action::Kill { .. } => self.audit.see("a supervisor kills a trainer"),
+            Action::GiveUp { .. } => self.audit.see("an agent gives up"),
+            Action::Order { order: Order::Pause(true), .. } => {
+                self.audit.see("a full spool pauses a trainer");
+            }
+            Action::Start { .. } | Action::Order { .. } | Action::Report(_) | Action::Warm => {}
+        }
         match &action {
             Action::Report(_) | Action::Order { .. } | Action::Kill { .. } => {
                 self.log.add(self.now, format_args!("{} {action:?}", self.agents[index].id));

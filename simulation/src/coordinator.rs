@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use common::ids::WorkerId;
 use common::wire;
 use scheduler::event::{LeasedTrial, Session, Time, WorkerHello};
-use scheduler::{Change, Effects, Event, Message, Scheduler, Settings};
+use scheduler::{Change, Effects, Event, Message, Scheduler};
 use worker::supervisor::Cohort;
 
 use crate::ledger::Ledger;
@@ -61,7 +61,7 @@ pub(crate) struct Serving {
     waiting: VecDeque<Batch>,
     /// In the writer's hands.
     group: Vec<Batch>,
-    streams: BTreeMap<WorkerId, (Session, StreamId)>,
+    pub streams: BTreeMap<WorkerId, (Session, StreamId)>,
     requests: VecDeque<Request>,
     expansion: VecDeque<Event>,
 }
@@ -130,6 +130,7 @@ impl World {
             return;
         }
         self.log.add(self.now, format_args!("the coordinator is killed"));
+        self.see_counters();
         self.coordinator.state = State::Down;
         self.close_streams();
         let back_ms = self.random.agents.between(200, self.swarm.coordinator_back_ms_max);
@@ -147,7 +148,7 @@ impl World {
     /// Reads the store, as `restore` and `resume` do.
     fn restore(&mut self) {
         let time = self.coordinator_time();
-        let mut scheduler = Scheduler::new(Settings::default());
+        let mut scheduler = Scheduler::new(self.swarm.settings);
         let mut changes = Vec::new();
         for event in self.store.ledger.restoration() {
             let effects = scheduler.apply(time, event);
@@ -171,6 +172,7 @@ impl World {
         let unexpanded = self.store.ledger.unexpanded();
         self.coordinator.state = State::Serving(Box::new(serving));
         for (name, yaml) in unexpanded {
+            self.audit.see("an expansion was cut off");
             let is_given = |sweep: &usize| self.files[*sweep].name == name;
             if !self.coordinator.given.iter().any(is_given) {
                 self.expand(&name, &yaml);
@@ -282,18 +284,29 @@ impl World {
     fn apply(&mut self, event: Event) {
         let time = self.coordinator_time();
         let is_tick = matches!(event, Event::Tick);
+        let adoptable = self.adoptable(&event);
+        let heard = match &event {
+            Event::Heartbeat { worker, .. } => Some(worker.clone()),
+            _ => None,
+        };
         if !is_tick {
             self.log.add(self.now, format_args!("apply {event:?}"));
         }
         let serving = self.coordinator.serving_mut().expect("it serves");
         let Effects { changes, messages, acted: _ } = serving.scheduler.apply(time, event);
         self.is_decided |= !is_tick || !changes.is_empty();
+        self.check_adopted(&adoptable, &messages);
+        if let Some(worker) = heard {
+            self.check_ended_by_heartbeat(&worker, &changes);
+        }
         if changes.is_empty() && messages.is_empty() {
             return;
         }
         for change in &changes {
             self.log.add(self.now, format_args!("    {change:?}"));
         }
+        self.audit.see_changes(&changes);
+        let serving = self.coordinator.serving_mut().expect("it serves");
         serving.decided.commit(&changes);
         serving.waiting.push_back(Batch { changes, messages });
     }
@@ -319,11 +332,18 @@ impl World {
         let batches = group.iter().map(|batch| batch.changes.as_slice());
         let committed = self.store.commit(self.now, batches);
         self.log.add(self.now, format_args!("commit of {}: {committed:?}", group.len()));
+        match committed {
+            Committed::Yes => {}
+            Committed::No => self.audit.see("a commit is refused"),
+            Committed::Unknown => self.audit.see("a commit's fate is not told"),
+        }
         if committed != Committed::Yes {
+            self.see_counters();
             return self.fail(BACKOFF_MS_FIRST);
         }
         for message in group.into_iter().flat_map(|batch| batch.messages) {
             if !self.is_healed && self.random.store.chance(self.swarm.crash_per_mille) {
+                self.audit.see("a crash between commit and send");
                 return self.end_coordinator();
             }
             self.deliver(message);
@@ -413,9 +433,13 @@ impl World {
             return;
         }
         let worker = self.agents[from.agent].id.clone();
+        if !from.coordinator_end {
+            self.audit.see("a message arrives on a stream that was given up");
+        }
         match (said, from.session) {
             (FromWorker::Hello { hello, store }, None) => {
                 if store != 0 && store != self.store.identity {
+                    self.audit.see("attempts of another store are refused");
                     self.send_down(stream, ToWorker::Foreign);
                     return self.close(stream, End::Coordinator);
                 }

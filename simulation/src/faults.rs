@@ -1,6 +1,7 @@
 //! What goes wrong. Each seed has a random choice of faults at random rates ("swarm"), so that
 //! some seeds meet one fault often and alone and others all of them at once.
 
+use scheduler::Settings;
 use scheduler::event::Device;
 
 use crate::agent::AgentPlan;
@@ -93,6 +94,7 @@ pub(crate) struct Swarm {
     pub coordinator_tick_ms: u64,
     pub chunk_trials: usize,
     pub uncommitted_max: usize,
+    pub settings: Settings,
 }
 
 impl Swarm {
@@ -143,6 +145,10 @@ impl Swarm {
             coordinator_tick_ms: random.between(250, 1_000),
             chunk_trials: random.index(8) + 1,
             uncommitted_max: random.index(64) + 2,
+            settings: Settings {
+                lost_worker_kept_ms: random.between(1_000, 600_000),
+                ..Settings::default()
+            },
         }
     }
 }
@@ -199,6 +205,9 @@ impl World {
             Fault::KillAgent => self.end_agent(agent, 0),
             Fault::PowerCut => {
                 let lost = size.index(self.agents[agent].spool.unsynced() + 1);
+                if lost > 0 {
+                    self.audit.see("a power cut takes reports");
+                }
                 self.end_agent(agent, lost);
             }
             Fault::PauseAgent => self.pause_agent(agent, size.between(500, 120_000), false),
@@ -207,7 +216,15 @@ impl World {
                 let life = self.agents[agent].life;
                 self.input(agent, life, crate::agent::Input::Drain);
             }
-            Fault::DamageData => self.agents[agent].is_data_broken = size.chance(700),
+            Fault::DamageData => {
+                let is_broken = size.chance(700);
+                let was_broken =
+                    std::mem::replace(&mut self.agents[agent].is_data_broken, is_broken);
+                if was_broken && !is_broken {
+                    // Who repairs the data starts the agent again.
+                    self.end_agent(agent, 0);
+                }
+            }
             Fault::KillTrainer => {
                 if let Some(seat) = self.busy_seat(agent) {
                     self.die(seat, worker::supervisor::FailureCause::TrainerDied, "SIGKILL");

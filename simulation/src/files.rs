@@ -58,6 +58,23 @@ impl File {
     }
 }
 
+/// What somebody does with a sweep, or a worker.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    /// Applies its file as it is.
+    Apply,
+    /// Applies it with other trials, fusion, priority and budget.
+    EditAndApply,
+    /// Applies it, and every later start of the coordinator does so again.
+    RestartWith,
+    /// Applies it with other trials and ends what it names no more.
+    EditAndPrune,
+    /// Pauses, resumes, cancels or retries it.
+    Act(fn(SweepName) -> Event),
+    /// Has a worker leave.
+    Drain,
+}
+
 pub(crate) fn draw_files(swarm: &Swarm, random: &mut Random) -> Vec<File> {
     let mut files = Vec::new();
     for name in ["a", "b", "c"].into_iter().take(swarm.sweeps) {
@@ -94,7 +111,8 @@ fn draw_version(swarm: &Swarm, random: &mut Random) -> Version {
 }
 
 impl World {
-    /// Somebody edits a file and applies it, or acts on a sweep or a worker.
+    /// Somebody uses the coordinator. What it does for them is an arm of `Operation`; what must be
+    /// undone for sweeps to complete, `World::apply_files` undoes.
     pub(crate) fn on_operation(&mut self) {
         if self.is_healed {
             return;
@@ -102,30 +120,37 @@ impl World {
         let next_ms = 1 + self.random.operations.below(2 * self.swarm.operation_every_ms);
         self.after(next_ms, Happening::Operation);
         let mut random = self.random.operations.next_draw();
+        let operation = match random.below(12) {
+            0 | 1 => Operation::Apply,
+            2 | 3 => Operation::EditAndApply,
+            4 | 5 => Operation::RestartWith,
+            6 => Operation::Act(Event::SweepPaused),
+            7 => Operation::Act(Event::SweepResumed),
+            8 => Operation::Act(Event::SweepCancelled),
+            9 => Operation::Act(Event::SweepRetried),
+            10 => Operation::EditAndPrune,
+            _ => Operation::Drain,
+        };
         let sweep = random.index(self.files.len());
         let name = self.files[sweep].name.clone();
-        match random.below(9) {
-            0 => return self.act(Event::SweepPaused(name)),
-            1 => return self.act(Event::SweepResumed(name)),
-            2 => return self.act(Event::SweepCancelled(name)),
-            3 => return self.act(Event::SweepRetried(name)),
-            4 => {
+        self.log.add(self.now, format_args!("{operation:?} {name}"));
+        match operation {
+            Operation::Apply => {}
+            Operation::EditAndApply | Operation::EditAndPrune => {
+                let version = draw_version(&self.swarm, &mut random);
+                self.log.add(self.now, format_args!("{version:?}"));
+                self.files[sweep].versions.push(version);
+            }
+            Operation::RestartWith => self.coordinator.given = vec![sweep],
+            Operation::Act(event) => return self.act(event(name)),
+            Operation::Drain => {
                 let agent = random.index(self.agents.len());
                 return self.act(Event::WorkerDrained(self.agents[agent].id.clone()));
             }
-            _ => {}
         }
-        if random.is_heads() {
-            let version = draw_version(&self.swarm, &mut random);
-            self.files[sweep].versions.push(version);
-        }
-        self.log.add(self.now, format_args!("apply {:?}", self.files[sweep].latest()));
         self.apply_file(sweep);
-        if random.is_heads() {
+        if let Operation::EditAndPrune = operation {
             self.prune(sweep);
-        }
-        if random.is_heads() {
-            self.coordinator.given = vec![sweep];
         }
     }
 }

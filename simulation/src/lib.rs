@@ -25,6 +25,7 @@ mod trials;
 mod world;
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::Log;
@@ -46,6 +47,8 @@ pub struct Run {
     pub log_hash: u64,
     /// Virtual milliseconds.
     pub virtual_ms: u64,
+    /// How often what a simulation is for happened.
+    pub seen: BTreeMap<&'static str, u64>,
 }
 
 /// Runs one seed to its end.
@@ -54,7 +57,8 @@ pub fn run(seed: u64, keep_log: bool) -> Run {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = ended.err().map(|panic| message(&*panic));
     let log = if world.log.is_kept() { world.log.text() } else { String::new() };
-    Run { violation, log, log_hash: world.log.hash(), virtual_ms: world.now }
+    let (log_hash, virtual_ms) = (world.log.hash(), world.now);
+    Run { violation, log, log_hash, virtual_ms, seen: world.audit.seen }
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -35,6 +35,9 @@ fn main() -> ExitCode {
     match ended {
         Ok(totals) => {
             tell(&totals, started);
+            for (what, count) in &totals.seen {
+                eprintln!("{count:>9} times {what}");
+            }
             if totals.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {

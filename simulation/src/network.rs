@@ -93,6 +93,10 @@ impl Stream {
     pub fn waiting(&self) -> usize {
         self.up.in_flight.len()
     }
+
+    pub fn is_cut(&self) -> bool {
+        self.up.is_cut || self.down.is_cut
+    }
 }
 
 impl World {

@@ -1,5 +1,6 @@
 //! Seed after seed; one that fails is run again with its log, which is written to a file.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ pub struct Totals {
     pub virtual_ms: u64,
     /// Those that failed.
     pub failures: Vec<Failure>,
+    /// How often what a simulation is for happened.
+    pub seen: BTreeMap<&'static str, u64>,
 }
 
 /// A seed that failed.
@@ -42,6 +45,9 @@ pub fn run_seeds(
         let ended = run(seed, false);
         totals.seeds += 1;
         totals.virtual_ms += ended.virtual_ms;
+        for (what, count) in ended.seen {
+            *totals.seen.entry(what).or_default() += count;
+        }
         if let Some(violation) = ended.violation {
             let log = folder.join(format!("seed-{seed}.log"));
             fs::create_dir_all(folder)?;

@@ -76,6 +76,11 @@ impl Spool {
         batch
     }
 
+    /// What is not acknowledged.
+    pub fn reports(&self) -> impl Iterator<Item = &report::Report> {
+        self.entries.iter().map(|(_, report)| report)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -147,6 +147,11 @@ impl World {
             let fate = self.trials.fate(trial.attempt.trial);
             let is_usable = checkpoint <= trial.epochs_stored && checkpoint < fate.epochs;
             let epochs = if is_usable { checkpoint } else { 0 };
+            if epochs > 0 {
+                self.audit.see("a trial is resumed");
+            } else if checkpoint > trial.epochs_stored {
+                self.audit.see("a checkpoint is beyond what is stored");
+            }
             members.push(Member { attempt: trial.attempt, epochs });
         }
         let attempts = members.iter().map(|member| member.attempt).collect();

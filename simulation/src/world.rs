@@ -224,7 +224,9 @@ impl World {
                 self.end_agent(index, 0);
             }
             // What only one end knows to be broken is found by its keep-alive.
-            if let Some(stream) = self.agents[index].stream() {
+            if let Some(stream) = self.agents[index].stream()
+                && (self.streams[stream.0].is_cut() || !self.streams[stream.0].coordinator_end)
+            {
                 self.cut(stream);
             }
         }

@@ -162,8 +162,8 @@ fn a_death_fails_the_attempts_that_had_not_ended_and_no_other_slot() {
     let old = bench.runs[0];
     let actions = bench.trainer(0, TrainerEvent::Exited(exit()));
     let start = Action::Start { slot: 0, run: bench.runs[0] };
-    // The coordinator, which does not want 2 any more, sees that 3 did not die alone.
-    assert_eq!(actions, [Action::Report(Report::CohortFailed(failed(1, &[3, 2]))), start]);
+    // The stopped one may have been in the trainer still, so the other one did not die alone.
+    assert_eq!(actions, [Action::Report(Report::CohortFailed(failed(1, &[2, 3]))), start]);
     assert_eq!(bench.running(), [(2, vec![4])]);
     let late = TrainerEvent::Reported(attempt(3), ended());
     assert_eq!(bench.apply(Event::Trainer { slot: 0, run: old, event: late }), []);
@@ -171,6 +171,20 @@ fn a_death_fails_the_attempts_that_had_not_ended_and_no_other_slot() {
     assert_eq!(bench.lease(0, cohort(3, &[5])), []);
     let actions = bench.trainer(0, TrainerEvent::Ready);
     assert_eq!(actions, [bench.order(0, Order::Train(cohort(3, &[5])))]);
+}
+
+#[test]
+fn a_trial_does_not_die_alone_beside_one_that_a_hung_trainer_never_left() {
+    let mut bench = Bench::warm(1);
+    bench.lease(0, cohort(1, &[1, 2]));
+    bench.says(0, 1, epoch());
+    bench.silence(SILENCE_MS_MAX);
+    assert_eq!(bench.stop(1), [], "nobody hears it");
+    let actions = bench.trainer(0, TrainerEvent::Exited(exit()));
+    let [Action::Report(Report::CohortFailed(failure)), _] = actions.as_slice() else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(failure.attempts, [attempt(1), attempt(2)]);
 }
 
 #[test]

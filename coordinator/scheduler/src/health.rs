@@ -140,6 +140,8 @@ impl Scheduler {
         self.count_epoch_of(now, worker, trial);
         self.died_on.remove(&trial);
         if let Some(worker) = self.workers.get_mut(worker) {
+            // It need not wait any longer.
+            self.lease_due |= !worker.health.may_lease();
             worker.health.clear();
         }
         for membership in self.trials[trial.place()].memberships.as_slice() {

@@ -172,3 +172,23 @@ fn trial_that_ends_well_breaks_the_row() {
     scene.sent(reported("w", 1, 4, dies(4, 4, 1)));
     assert!(matches!(scene.of("s").state, SweepState::Stopped { .. }));
 }
+
+#[test]
+fn worker_that_proves_itself_waits_no_longer() {
+    let mut scene = Scene::new();
+    let mut fused = header("s");
+    fused.fusion = scheduler::event::Fusion::Size(2);
+    scene.sweep(fused, trials(1..=8));
+    scene.sent(attached("other", 1, 1));
+    scene.sent(attached("w", 2, 2));
+    let both = [attempt(5, 1), attempt(6, 1)];
+    let split = scene.sent(reported("w", 2, 1, vec![died(3, &both, FailureCause::Bug)]));
+    assert_eq!(split, ["ack w 1", "lease w/1 c4: 5#2"]);
+    let bug = |cohort, trial| vec![died(cohort, &[attempt(trial, 2)], FailureCause::Bug)];
+    let sent = scene.sent(reported("w", 2, 2, bug(4, 5)));
+    assert_eq!(sent, ["ack w 2", "lease w/1 c5: 6#2"]);
+    assert_eq!(scene.sent(reported("w", 2, 3, bug(5, 6))), ["ack w 3"], "it waits");
+    // One of its other cohort ends well, and that cohort goes on.
+    let sent = scene.sent(reported("w", 2, 4, vec![completed(attempt(3, 1))]));
+    assert_eq!(sent, ["ack w 4", "lease w/1 c6: 7#1 8#1"]);
+}

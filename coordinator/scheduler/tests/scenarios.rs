@@ -159,6 +159,21 @@ fn dead_cohort_is_split_until_a_trial_dies_alone_three_times() {
 }
 
 #[test]
+fn a_trial_that_died_beside_a_stopped_one_did_not_die_alone() {
+    let mut scene = fused(2);
+    let mut hello = hello("w", &[Device::Cuda(0)]);
+    hello.running = vec![running(1, 0, &[attempt(1, 1)])];
+    sends!(scene, Event::WorkerAttached(Session(2), hello), ["welcome w@2 [1#1]"]);
+    sends!(scene, heartbeat("w", 2), []);
+    // The second trial's attempt ended with the heartbeat; its trainer had both to the end.
+    let both = [attempt(1, 1), attempt(2, 1)];
+    let report = vec![died(1, &both, FailureCause::OutOfMemory)];
+    sends!(scene, reported("w", 2, 1, report), ["ack w 1", "lease w/0 c2: 1#2"]);
+    assert_eq!((scene.ledger.trial(1).deaths, scene.ledger.outcome(1)), (0, None));
+    assert_eq!(scene.ledger.trial(1).cohort_size_max, Some(1));
+}
+
+#[test]
 fn out_of_memory_halves_and_fails_a_trial_that_is_alone() {
     let mut scene = fused(3);
     let cohort = [1, 2, 3].map(|id| attempt(id, 1));

@@ -32,9 +32,9 @@ pub(super) struct Job {
     cohort: CohortId,
     /// Attempts that are wanted and have not ended.
     live: BTreeSet<AttemptId>,
-    /// Attempts that the trainer was told to forget, and may still hold: one that dies while it
-    /// does has not died alone.
-    stopped: Vec<AttemptId>,
+    /// Attempts that were stopped. Nothing says when the trainer leaves them, so where it dies it
+    /// may have had them still: then those that are live were not alone.
+    stopped: BTreeSet<AttemptId>,
     /// Set when none is left: the trainer is to say that it finished.
     finish_by: Option<Time>,
     /// When its silence began.
@@ -47,7 +47,7 @@ impl Job {
         Job {
             cohort: cohort.id,
             live: cohort.trials.iter().map(|trial| trial.attempt).collect(),
-            stopped: Vec::new(),
+            stopped: BTreeSet::new(),
             finish_by: None,
             silent_since: now,
             silence_ms_max: PREPARE_MS_MAX,
@@ -61,20 +61,11 @@ impl Job {
         }
         actions.push(Action::Report(Report::CohortFailed(CohortFailure {
             cohort: self.cohort,
-            attempts: self.live.iter().chain(&self.stopped).copied().collect(),
+            attempts: self.live.union(&self.stopped).copied().collect(),
             cause,
             message,
             stderr_tail: exit.stderr_tail.clone(),
         })));
-    }
-
-    /// Takes out an attempt that is not wanted any more; false where it was not in.
-    fn stop(&mut self, now: Time, attempt: AttemptId) -> bool {
-        let was_live = self.end(now, attempt);
-        if was_live {
-            self.stopped.push(attempt);
-        }
-        was_live
     }
 
     /// Takes an attempt out; false where it was not in.
@@ -82,6 +73,15 @@ impl Job {
         let was_live = self.live.remove(&attempt);
         if was_live && self.live.is_empty() {
             self.finish_by = Some(now.after_ms(FINISH_MS_MAX));
+        }
+        was_live
+    }
+
+    /// Takes an attempt out that is not wanted any more; false where it was not in.
+    fn stop(&mut self, now: Time, attempt: AttemptId) -> bool {
+        let was_live = self.end(now, attempt);
+        if was_live {
+            self.stopped.insert(attempt);
         }
         was_live
     }
@@ -302,9 +302,9 @@ impl Slot {
         if job.cohort != failure.cohort {
             return;
         }
-        failure.attempts.retain(|attempt| job.end(now, *attempt));
-        if !failure.attempts.is_empty() {
-            failure.attempts.extend(&job.stopped);
+        let has_live = failure.attempts.iter().any(|attempt| job.live.contains(attempt));
+        failure.attempts.retain(|attempt| job.end(now, *attempt) || job.stopped.contains(attempt));
+        if has_live {
             actions.push(Action::Report(Report::CohortFailed(failure)));
         }
     }

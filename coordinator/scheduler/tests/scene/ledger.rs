@@ -51,10 +51,6 @@ impl Ledger {
         self.outcomes.get(&TrialId(trial))
     }
 
-    pub fn outcomes(&self) -> impl Iterator<Item = (&TrialId, OutcomeKind)> {
-        self.outcomes.iter().map(|(trial, outcome)| (trial, outcome.kind))
-    }
-
     pub fn end(&self, attempt: AttemptId) -> Option<&AttemptEnd> {
         self.attempts[&attempt].end.as_ref()
     }

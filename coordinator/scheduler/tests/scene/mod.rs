@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "as in any test")]
 
-pub mod agent;
 pub mod ledger;
 
 use std::collections::BTreeMap;
