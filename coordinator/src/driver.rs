@@ -37,6 +37,10 @@ pub use restore::{NotRestored, Restored, restore};
 
 /// How often the scheduler looks at its clocks.
 const TICK: Duration = Duration::from_millis(250);
+/// Time between two ticks after which the coordinator itself is taken to have been stopped: what
+/// workers said meanwhile still waits. Half of a lease, so that with the other half, and two seconds
+/// between heartbeats, no lease ends before they are heard.
+const ABSENCE: Duration = Duration::from_secs(4);
 /// The picture is made at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 /// Wait before the store is read again; doubles up to the longest.
@@ -177,6 +181,7 @@ impl Driver {
     async fn serve(&mut self, shutdown: &CancellationToken) -> Result<(), Failed> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticked = Instant::now();
         loop {
             let room = self.commits.has_room();
             let room_for_chunk = self.commits.has_room_for_chunk();
@@ -190,7 +195,13 @@ impl Driver {
                 event = next(&mut self.expansion), if room_for_chunk => {
                     self.on_expansion(event).await;
                 }
-                _ = tick.tick(), if room => self.apply(Event::Tick).await,
+                _ = tick.tick(), if room => {
+                    if ticked.elapsed() > ABSENCE {
+                        self.apply(Event::Stalled).await;
+                    }
+                    ticked = Instant::now();
+                    self.apply(Event::Tick).await;
+                }
                 () = shutdown.cancelled() => return self.finish().await,
             }
             self.publish();
