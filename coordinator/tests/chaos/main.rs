@@ -1,8 +1,8 @@
-//! Real processes: coordinator, workers and trainers are killed, stopped, cut off and started again,
-//! and at the end every trial is there exactly once and equal to that of an undisturbed run.
+//! Real processes: coordinator, workers and trainers are killed, stopped, cut off and started
+//! again, and at the end every trial is there exactly once and equal to that of an undisturbed run.
 //!
-//! `CHAOS_SEED=n` repeats the plan of a run, `CHAOS_SECONDS=n` sets the length of the storms. Of
-//! what such a plan meets nothing is repeated: the processes run as the system lets them.
+//! `CHAOS_SECONDS=n` sets the length of the storms, `CHAOS_SEED=n` repeats the plan of one; what
+//! the plan meets is repeated only as far as the system runs the processes the same way.
 
 mod partition;
 mod processes;
@@ -15,12 +15,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use processes::{Host, Training, wait_for};
+use rustix::process::Signal;
 use serde_json::Value;
 use storm::{Storm, Sweep, worker_name};
 use tables::{Tables, check_attempts};
 
-/// Settles what a worker's death costs, in the words: its trials run elsewhere in 12 s.
+/// From a worker's death until its trials run elsewhere: a lease of 8 s, and what a busy machine
+/// adds.
 const TAKEOVER_MAX: Duration = Duration::from_secs(12);
+
+/// Longer than a lease, which ends after 8 s of silence.
+const HELD: Duration = Duration::from_secs(10);
 
 /// The tests of this file wait for each other: each has the machine for itself.
 fn turn() -> MutexGuard<'static, ()> {
@@ -44,25 +49,22 @@ fn seed() -> u64 {
     variable("CHAOS_SEED").unwrap_or(u64::from(now.subsec_nanos()))
 }
 
-/// Three sweeps that differ in priority and size of cohorts, and an edited version of the second.
+/// Three sweeps that differ in priority and in the size of cohorts.
 const STUB_SWEEPS: [(&str, &str); 3] = [
-    (
-        "solo",
-        "priority: 1\nfusion: 1\nbase: {epochs: 40}\ngrid: {depth: [2, 3, 4, 5], lr: [1e-3, 1e-4]}\nseeds: 12\n",
-    ),
-    (
-        "edited",
-        "fusion: 4\nbase: {epochs: 30}\ngrid: {depth: [2, 3, 4, 5], lr: [1e-3, 1e-4]}\nseeds: 12\n",
-    ),
-    ("stacked", "fusion: 16\nbase: {epochs: 50}\ngrid: {depth: [2, 4, 6, 8]}\nseeds: 24\n"),
+    ("solo", "priority: 1\nfusion: 1\nbase: {epochs: 40}\ngrid: {depth: [2, 3, 4, 5, 6, 7, 8]}\n"),
+    ("edited", "fusion: 4\nbase: {epochs: 30}\ngrid: {depth: [2, 3, 4, 5, 6, 7, 8, 9]}\n"),
+    ("stacked", "fusion: 16\nbase: {epochs: 50}\ngrid: {depth: [2, 3, 4, 5, 6, 7, 8, 9]}\n"),
 ];
-const EDITED: &str =
-    "fusion: 4\nbase: {epochs: 30}\ngrid: {depth: [2, 3, 6], lr: [1e-3, 1e-4]}\nseeds: 12\n";
+/// Another version of the second: points less, and one more.
+const EDITED: &str = "fusion: 4\nbase: {epochs: 30}\ngrid: {depth: [2, 3, 4, 5, 6, 10]}\n";
 
+/// A sweep file for the stub; each point with 12 seeds, unless the rest says otherwise.
 fn stub_yaml(name: &str, rest: &str) -> String {
-    format!("name: {name}\nmodel: mlp\ndata: strokes\nbudget: {{same_error: null}}\n{}", rest)
-        // What an epoch costs here says the stub.
-        .replace("base: {", "base: {select: any, patience: null, ")
+    let seeds = if rest.contains("seeds: ") { "" } else { "seeds: 12\n" };
+    let head = format!("name: {name}\nmodel: mlp\ndata: strokes\nbudget: {{same_error: null}}\n");
+    // Every epoch may be the best, and the last is trained.
+    let rest = rest.replace("base: {", "base: {select: any, patience: null, ");
+    format!("{head}{rest}{seeds}")
 }
 
 /// The results of a store whose sweeps run to their end, with nothing in their way.
@@ -118,11 +120,11 @@ fn check_failures(host: &Host, state: &str, sweep: &str) {
     }
 }
 
-/// Every trial exactly once, as in the undisturbed run.
-fn check(host: &Host, state: &str, sweep: &Sweep, expected: &Tables, is_exact: bool) -> u64 {
+/// Every trial exactly once, as in the undisturbed run; gives the attempts beyond the first.
+fn check(host: &Host, state: &str, sweep: &Sweep, expected: &Tables) -> u64 {
     let found = host.tables(state, sweep.name);
     found.check_histories();
-    if is_exact {
+    if sweep.is_exact {
         found.check_equal(expected);
     } else {
         found.check_close(expected);
@@ -141,7 +143,7 @@ fn a_storm_over_three_sweeps_of_a_stub_trainer_loses_nothing() {
     for (name, rest) in STUB_SWEEPS {
         let file = host.write(name, &stub_yaml(name, rest));
         let edited = (name == "edited").then(|| host.write("edits", &stub_yaml(name, EDITED)));
-        sweeps.push(Sweep { name, file, edited });
+        sweeps.push(Sweep { name, file, edited, is_exact: true });
     }
     // Two of the three resume what the other began.
     host.share_checkpoints(&worker_name(0));
@@ -150,8 +152,11 @@ fn a_storm_over_three_sweeps_of_a_stub_trainer_loses_nothing() {
     let expected = undisturbed(&host, 3, &sweeps);
     let diverged = expected[0].trials.values().filter(|row| row["state"] == "diverged").count();
     assert!(diverged > 0, "the stub's trials of some seeds diverge");
-    host.set_pace(60);
-    storm(&host, &sweeps, &expected, variable("CHAOS_SECONDS").unwrap_or(100), &[true; 3]);
+    let seconds = variable("CHAOS_SECONDS").unwrap_or(90);
+    // So slow that there is work until the storm ends.
+    host.set_pace(seconds.max(60));
+    let left = storm(&host, &sweeps, &expected, Plan { seconds, workers: 3, slots: 2 });
+    assert!(left > 0, "the storm had work until its end");
 }
 
 #[test]
@@ -166,23 +171,35 @@ fn a_storm_over_real_training_changes_no_number() {
         )
     };
     let solo =
-        yaml("solo", "fusion: 1\ngrid: {depth: [3, 12], activation: [relu, grelu]}\nseeds: 4\n");
+        yaml("solo", "fusion: 1\ngrid: {depth: [3, 12], activation: [relu, grelu]}\nseeds: 2\n");
     let stacked =
         yaml("stacked", "fusion: 3\ngrid: {depth: [2, 5], activation: [grelu]}\nseeds: 3\n");
     let sweeps = [
-        Sweep { name: "solo", file: host.write("solo", &solo), edited: None },
-        Sweep { name: "stacked", file: host.write("stacked", &stacked), edited: None },
+        Sweep { name: "solo", file: host.write("solo", &solo), edited: None, is_exact: true },
+        Sweep {
+            name: "stacked",
+            file: host.write("stacked", &stacked),
+            edited: None,
+            is_exact: false,
+        },
     ];
     let expected = undisturbed(&host, 1, &sweeps);
     let seconds = variable("CHAOS_SECONDS").map_or(45, |seconds| seconds.div_ceil(2));
-    storm(&host, &sweeps, &expected, seconds, &[true, false]);
+    storm(&host, &sweeps, &expected, Plan { seconds, workers: 2, slots: 1 });
 }
 
-/// Runs the sweeps through a storm and compares.
-fn storm(host: &Host, sweeps: &[Sweep], expected: &[Tables], seconds: u64, is_exact: &[bool]) {
+/// A storm's size.
+struct Plan {
+    seconds: u64,
+    workers: usize,
+    slots: u32,
+}
+
+/// Runs the sweeps through a storm and compares; gives how many trials it left open.
+fn storm(host: &Host, sweeps: &[Sweep], expected: &[Tables], plan: Plan) -> u64 {
+    let Plan { seconds, workers, slots } = plan;
     let seed = seed();
     tell(&format!("a storm of {seconds} s; CHAOS_SEED={seed} repeats its plan"));
-    let (workers, slots) = if is_exact.len() > 2 { (3, 2) } else { (2, 1) };
     let mut storm = Storm::start(host, "disturbed", slots, workers, seed);
     apply_all(host, sweeps);
     storm.rage(Duration::from_secs(seconds), sweeps);
@@ -190,29 +207,35 @@ fn storm(host: &Host, sweeps: &[Sweep], expected: &[Tables], seconds: u64, is_ex
     host.set_pace(2);
     storm.last_blow();
     apply_all(host, sweeps);
+    let mut left = 0;
     for sweep in sweeps {
         // Paused where the storm ended; refused where not.
         let answer = host.ask(&["resume", sweep.name]);
-        storm.log.say(&format!("resume {}: {answer:?}", sweep.name));
+        let trials = &host.read("disturbed", &["status", sweep.name])["trials"];
+        left += trials["pending"].as_u64().unwrap_or(0);
+        storm.log.say(&format!("resume {}: {answer:?}; {trials}", sweep.name));
     }
     settle(host, "disturbed", sweeps);
     storm.log.say("every sweep is done");
     let mut again = 0;
-    for ((sweep, expected), is_exact) in sweeps.iter().zip(expected).zip(is_exact) {
-        again += check(host, "disturbed", sweep, expected, *is_exact);
+    for (sweep, expected) in sweeps.iter().zip(expected) {
+        again += check(host, "disturbed", sweep, expected);
     }
     storm.stop_all();
     assert!(again > 0, "the storm costs attempts");
     tell(&format!("nothing lost; {again} attempts more than trials; {:?}", storm.log.faults));
+    left
 }
 
-/// A worker is killed while another has free slots.
+/// The coordinator is held for longer than a lease, which costs nothing; then a worker is killed.
+/// Another has free slots all the time.
 #[test]
-fn the_trials_of_a_killed_worker_soon_run_elsewhere() {
+fn the_trials_of_a_killed_worker_alone_soon_run_elsewhere() {
     let _turn = turn();
     let host = Host::new("takeover", Training::Stub);
     let yaml = stub_yaml("taken", "base: {epochs: 1000}\nseeds: [0, 1]\n");
-    let sweep = Sweep { name: "taken", file: host.write("taken", &yaml), edited: None };
+    let sweep =
+        Sweep { name: "taken", file: host.write("taken", &yaml), edited: None, is_exact: true };
     let sweeps = [sweep];
     let mut coordinator = host.coordinator("store");
     apply_all(&host, &sweeps);
@@ -220,9 +243,18 @@ fn the_trials_of_a_killed_worker_soon_run_elsewhere() {
     wait_for("both trials to run", || host.count("store", "taken", "running") == 2);
     let mut heir = host.worker("heir", 2, &[], &host.url());
     wait_for("the other worker", || attached(&host) == 2);
+    coordinator.signal(Signal::STOP);
+    // The length of its absence is what is tested.
+    std::thread::sleep(HELD);
+    coordinator.signal(Signal::CONT);
+    let epochs = || host.tables("store", "taken").epochs.values().map(Vec::len).sum::<usize>();
+    let before = epochs();
+    wait_for("more epochs", || epochs() > before);
+    let trials = host.tables("store", "taken");
+    assert_eq!(trials.attempts(), 2, "nothing was leased again: {:#?}", trials.trials);
+    let trials = trials.trials;
     doomed.kill();
     let killed = Instant::now();
-    let trials = host.tables("store", "taken").trials;
     wait_for("both trials to run elsewhere", || {
         trials.keys().all(|trial| {
             let trial = host.trial("store", "taken", trial);
@@ -235,7 +267,7 @@ fn the_trials_of_a_killed_worker_soon_run_elsewhere() {
     host.set_pace(0);
     settle(&host, "store", &sweeps);
     for process in [&mut heir, &mut coordinator] {
-        process.signal(rustix::process::Signal::TERM);
+        process.signal(Signal::TERM);
         assert_eq!(process.wait(), Some(143), "{}", process.name);
     }
     host.expect_none_left();

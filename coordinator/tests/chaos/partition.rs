@@ -97,7 +97,7 @@ impl Scene {
         let mut host = Host::new(name, Training::Stub);
         host.before = Network::within(&network.coordinator);
         let file = host.write(name, &stub_yaml(name, &scene_yaml(seeds)));
-        let sweeps = [Sweep { name, file, edited: None }];
+        let sweeps = [Sweep { name, file, edited: None, is_exact: true }];
         let coordinator = host.coordinator("store");
         apply_all(&host, &sweeps);
         let url = format!("http://{COORDINATOR}:{}", host.port);

@@ -1,5 +1,5 @@
-//! Coordinator, workers and trainers as processes: started, killed, stopped, and known by a variable
-//! in their environment, so that nothing of a test outlives it and nothing else is ever killed.
+//! Coordinator, workers and trainers as processes: started, killed, stopped, and known by a
+//! variable in their environment, so that nothing of a test outlives it and nothing else is killed.
 
 use std::fs::{self, File};
 use std::net::TcpListener;

@@ -1,7 +1,6 @@
-//! Faults at random from one seed: coordinator, workers and trainers are killed, stopped and started
-//! again, also several at once, and sweeps are paused, cancelled, edited and workers drained.
-//!
-//! The waits between faults are the plan's, which is the subject of the test.
+//! Faults at random from one seed: coordinator, workers and trainers are killed, stopped and
+//! started again, also several at once, and sweeps are paused, cancelled, edited and workers
+//! drained. The waits between faults are the plan's, which is the subject of the test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -92,6 +91,8 @@ pub struct Sweep {
     pub file: PathBuf,
     /// Another version of the file.
     pub edited: Option<PathBuf>,
+    /// Whether its numbers are those of the undisturbed run to the last bit.
+    pub is_exact: bool,
 }
 
 /// The processes of one store in a storm.
