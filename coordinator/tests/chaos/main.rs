@@ -120,8 +120,9 @@ fn check_failures(host: &Host, state: &str, sweep: &str) {
     }
 }
 
-/// Every trial exactly once, as in the undisturbed run; gives the attempts beyond the first.
-fn check(host: &Host, state: &str, sweep: &Sweep, expected: &Tables) -> u64 {
+/// Every trial exactly once, as in the undisturbed run; gives the attempts beyond the first, and
+/// how many of them went on from a checkpoint.
+fn check(host: &Host, state: &str, sweep: &Sweep, expected: &Tables) -> (u64, u64) {
     let found = host.tables(state, sweep.name);
     found.check_histories();
     if sweep.is_exact {
@@ -129,10 +130,14 @@ fn check(host: &Host, state: &str, sweep: &Sweep, expected: &Tables) -> u64 {
     } else {
         found.check_close(expected);
     }
+    let mut resumed = 0;
     for trial in found.trials.keys() {
-        check_attempts(&host.trial(state, sweep.name, trial));
+        let trial = host.trial(state, sweep.name, trial);
+        check_attempts(&trial);
+        let attempts = trial["attempts"].as_array().expect("attempts").iter();
+        resumed += attempts.filter(|attempt| attempt["first_epoch"].as_u64() > Some(1)).count();
     }
-    found.attempts() - found.trials.len() as u64
+    (found.attempts() - found.trials.len() as u64, resumed as u64)
 }
 
 #[test]
@@ -155,8 +160,9 @@ fn a_storm_over_three_sweeps_of_a_stub_trainer_loses_nothing() {
     let seconds = variable("CHAOS_SECONDS").unwrap_or(90);
     // So slow that there is work until the storm ends.
     host.set_pace(seconds.max(60));
-    let left = storm(&host, &sweeps, &expected, Plan { seconds, workers: 3, slots: 2 });
+    let (left, resumed) = storm(&host, &sweeps, &expected, Plan { seconds, workers: 3, slots: 2 });
     assert!(left > 0, "the storm had work until its end");
+    assert!(resumed > 0, "some attempt goes on from a checkpoint");
 }
 
 #[test]
@@ -195,8 +201,9 @@ struct Plan {
     slots: u32,
 }
 
-/// Runs the sweeps through a storm and compares; gives how many trials it left open.
-fn storm(host: &Host, sweeps: &[Sweep], expected: &[Tables], plan: Plan) -> u64 {
+/// Runs the sweeps through a storm and compares; gives how many trials it left open and how many
+/// attempts went on from a checkpoint.
+fn storm(host: &Host, sweeps: &[Sweep], expected: &[Tables], plan: Plan) -> (u64, u64) {
     let Plan { seconds, workers, slots } = plan;
     let seed = seed();
     tell(&format!("a storm of {seconds} s; CHAOS_SEED={seed} repeats its plan"));
@@ -217,14 +224,19 @@ fn storm(host: &Host, sweeps: &[Sweep], expected: &[Tables], plan: Plan) -> u64 
     }
     settle(host, "disturbed", sweeps);
     storm.log.say("every sweep is done");
-    let mut again = 0;
+    let (mut again, mut resumed) = (0, 0);
     for (sweep, expected) in sweeps.iter().zip(expected) {
-        again += check(host, "disturbed", sweep, expected);
+        let (more, of_them) = check(host, "disturbed", sweep, expected);
+        again += more;
+        resumed += of_them;
     }
     storm.stop_all();
     assert!(again > 0, "the storm costs attempts");
-    tell(&format!("nothing lost; {again} attempts more than trials; {:?}", storm.log.faults));
-    left
+    tell(&format!(
+        "nothing lost; {again} attempts more than trials, {resumed} went on from a checkpoint; {:?}",
+        storm.log.faults
+    ));
+    (left, resumed)
 }
 
 /// The coordinator is held for longer than a lease, which costs nothing; then a worker is killed.
