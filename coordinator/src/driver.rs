@@ -38,8 +38,8 @@ pub use restore::{NotRestored, Restored, restore};
 /// How often the scheduler looks at its clocks.
 const TICK: Duration = Duration::from_millis(250);
 /// Time between two ticks after which the coordinator itself is taken to have been stopped: what
-/// workers said meanwhile still waits. Half of a lease, so that with the other half, and two seconds
-/// between heartbeats, no lease ends before they are heard.
+/// workers said meanwhile still waits. Half of a lease: the other half is more than the two seconds
+/// between heartbeats.
 const ABSENCE: Duration = Duration::from_secs(4);
 /// The picture is made at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);

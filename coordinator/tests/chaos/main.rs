@@ -233,7 +233,7 @@ fn storm(host: &Host, sweeps: &[Sweep], expected: &[Tables], plan: Plan) -> (u64
     storm.stop_all();
     assert!(again > 0, "the storm costs attempts");
     tell(&format!(
-        "nothing lost; {again} attempts more than trials, {resumed} went on from a checkpoint; {:?}",
+        "nothing lost; {again} attempts beyond the first, {resumed} of a checkpoint; {:?}",
         storm.log.faults
     ));
     (left, resumed)
