@@ -37,6 +37,10 @@ pub use restore::{NotRestored, Restored, restore};
 
 /// How often the scheduler looks at its clocks.
 const TICK: Duration = Duration::from_millis(250);
+/// Time between two ticks after which the coordinator itself is taken to have been stopped: what
+/// workers said meanwhile still waits. Half of a lease: the other half is more than the two seconds
+/// between heartbeats.
+const ABSENCE: Duration = Duration::from_secs(4);
 /// The picture is made at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 /// Requests that are taken in one go: fewer turns of the loop under load, and still a commit, a
@@ -180,6 +184,7 @@ impl Driver {
     async fn serve(&mut self, shutdown: &CancellationToken) -> Result<(), Failed> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticked = Instant::now();
         loop {
             let room = self.commits.has_room();
             let room_for_chunk = self.commits.has_room_for_chunk();
@@ -196,7 +201,13 @@ impl Driver {
                 event = next(&mut self.expansion), if room_for_chunk => {
                     self.on_expansion(event).await;
                 }
-                _ = tick.tick(), if room => self.apply(Event::Tick).await,
+                _ = tick.tick(), if room => {
+                    if ticked.elapsed() > ABSENCE {
+                        self.apply(Event::Stalled).await;
+                    }
+                    ticked = Instant::now();
+                    self.apply(Event::Tick).await;
+                }
                 () = shutdown.cancelled() => return self.finish().await,
             }
             self.publish();

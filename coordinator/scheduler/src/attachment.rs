@@ -217,6 +217,12 @@ impl Scheduler {
         }
     }
 
+    pub(crate) fn on_stalled(&mut self, now: Time) {
+        for worker in self.workers.values_mut().filter(|worker| !worker.is_lost()) {
+            worker.last_seen = now;
+        }
+    }
+
     pub(crate) fn on_tick(&mut self, now: Time) {
         self.wake(now);
         let (mut expired, mut forgotten) = (Vec::new(), Vec::new());

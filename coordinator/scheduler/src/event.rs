@@ -330,6 +330,9 @@ pub enum Event {
     },
     /// The coordinator stops: hand out nothing more.
     Closing,
+    /// The coordinator itself did not run for a while (a stopped process, a suspended host): nobody
+    /// could be heard, so all lease clocks start at now.
+    Stalled,
     /// Time passed.
     Tick,
 }

@@ -145,6 +145,7 @@ impl Scheduler {
                 self.on_reported(now, &worker, session, through, reports);
             }
             Event::Closing => self.closing = true,
+            Event::Stalled => self.on_stalled(now),
             Event::Tick => self.on_tick(now),
         }
         if !self.restoring {

@@ -249,6 +249,24 @@ fn silent_worker_that_is_heard_again_goes_on_with_what_nobody_else_took() {
     assert_eq!(scene.worker("w").slots[1].cohort, Some(CohortId(2)));
 }
 
+/// A worker with free slots, heard first, would else take over what the others still train.
+#[test]
+fn a_coordinator_that_was_stopped_itself_takes_no_lease_away() {
+    let mut scene = started(2, 2);
+    sends!(scene, attached("v", 2, 1), ["welcome v@2 []"]);
+    scene.now += 60_000;
+    sends!(scene, Event::Stalled, []);
+    assert_eq!(scene.after(0), [""; 0]);
+    sends!(scene, heartbeat("v", 2), []);
+    assert_eq!(scene.of("s").counts.running, 2);
+    assert_eq!(scene.worker("w").state, WorkerState::Connected);
+    // Who says nothing now either is lost as ever.
+    scene.now += 7_000;
+    sends!(scene, heartbeat("v", 2), []);
+    assert_eq!(scene.after(1_000), ["lease v/0 c3: 1#2"]);
+    assert_eq!(scene.worker("w").state, WorkerState::Lost);
+}
+
 #[test]
 fn silent_worker_does_not_get_back_what_its_hello_left_out() {
     let mut scene = fused(2);

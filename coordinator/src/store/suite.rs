@@ -97,6 +97,7 @@ pub fn contents(store: &mut dyn Store) -> Contents {
             | Event::Heartbeat { .. }
             | Event::Reported { .. }
             | Event::Closing
+            | Event::Stalled
             | Event::Tick => panic!("{event:?} is no part of a restoration"),
         }
     };
