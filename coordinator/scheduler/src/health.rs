@@ -13,6 +13,7 @@ use crate::event::{Change, CohortFailure, FailureCause, Hold, Time};
 use crate::scheduler::Scheduler;
 use crate::sweep::SweepIndex;
 use crate::trial::{State, TrialIndex};
+use crate::worker::Worker;
 
 /// Characters of an error that are compared: the same fault differs in addresses and numbers,
 /// which are left out, and in long tails.
@@ -168,6 +169,16 @@ impl Scheduler {
         }
         // A trial that avoided it no longer has to, and others may be the last to run one.
         self.lease_due = true;
+    }
+
+    /// Where every worker that is left was set aside, they are better than none.
+    pub(crate) fn trust_the_last(&mut self) {
+        if self.workers.values().any(Worker::is_able) {
+            return;
+        }
+        for worker in self.workers.values_mut() {
+            worker.health.aside = None;
+        }
     }
 
     /// The trial's death was its worker's.

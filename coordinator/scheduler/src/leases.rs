@@ -24,6 +24,7 @@ impl Scheduler {
         if !std::mem::take(&mut self.lease_due) || self.closing {
             return;
         }
+        self.trust_the_last();
         let mut free = Vec::new();
         for (id, worker) in &self.workers {
             if let (Some(session), true) = (worker.lease_session(), worker.has_free_slot()) {

@@ -83,6 +83,22 @@ fn worker_that_was_set_aside_works_again_when_it_is_started_anew() {
 }
 
 #[test]
+fn last_worker_is_not_set_aside() {
+    let mut scene = two_workers(8);
+    scene.sent(reported("bad", 1, 1, dies(1, 1, 1)));
+    scene.sent(reported("bad", 1, 2, dies(3, 3, 1)));
+    wait(&mut scene, 5);
+    scene.sent(reported("good", 2, 1, vec![completed(attempt(2, 1))]));
+    scene.sent(reported("good", 2, 3, vec![epoch(attempt(3, 2), 1), completed(attempt(3, 2))]));
+    scene.sent(reported("good", 2, 4, vec![epoch(attempt(1, 2), 1)]));
+    assert_eq!(scene.sent(reported("bad", 1, 3, dies(4, 4, 1))), ["ack bad 3"]);
+    assert_eq!(scene.worker("bad").state, WorkerState::SetAside);
+    let sent = scene.sent(drains("good", 2));
+    assert_eq!(sent, ["lease bad/0 c7: 5#1"]);
+    assert_eq!(scene.worker("bad").state, WorkerState::Connected);
+}
+
+#[test]
 fn trial_that_dies_everywhere_is_itself_to_blame() {
     let mut scene = two_workers(4);
     scene.sent(reported("bad", 1, 1, dies(1, 1, 1)));
