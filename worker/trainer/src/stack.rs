@@ -287,8 +287,9 @@ impl Stack {
         context: Context<'_>,
         link: &mut PulsingLink<'_>,
     ) -> Result<(), LinkError> {
-        let steps = self.adam.steps();
-        for index in 0..self.members.len() {
+        // The optimiser keeps the last trials when every member has left.
+        let steps = self.adam.steps().into_iter().take(self.members.len());
+        for (index, steps) in steps.enumerate() {
             let member = &self.members[index];
             let name = CheckpointName { attempt: member.job.id, epoch: member.epoch };
             // Before its first epoch a trial is what its seed says.
@@ -299,7 +300,7 @@ impl Stack {
             let checkpoint = Checkpoint {
                 name,
                 basis: member.basis.clone(),
-                steps: steps[index],
+                steps,
                 seconds: member.seconds,
                 best: member.selection.best(),
                 tensors: self.tensors(index),
