@@ -2,6 +2,7 @@
 //! feature `edge`, the wire types and telemetry.
 
 mod canonical;
+pub mod checkpoints;
 pub mod config;
 mod config_json;
 pub mod data;

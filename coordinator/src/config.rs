@@ -148,6 +148,7 @@ fn local_worker(
             program,
             slots_per_device,
             data: serve.data.clone(),
+            artifacts: serve.artifacts.clone(),
             state: global.state.join("worker"),
         }),
         Err(error) => {

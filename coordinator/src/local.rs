@@ -121,6 +121,8 @@ pub struct Local {
     pub slots_per_device: Option<u32>,
     /// The data directory.
     pub data: Option<PathBuf>,
+    /// Folder of the checkpoints; none: the worker's own.
+    pub artifacts: Option<PathBuf>,
     /// The worker's own state directory.
     pub state: PathBuf,
 }
@@ -173,6 +175,9 @@ impl Local {
         if let Some(data) = &self.data {
             command.arg("--data").arg(data);
         }
+        if let Some(artifacts) = &self.artifacts {
+            command.arg("--artifacts").arg(artifacts);
+        }
         if let Some(count) = self.slots_per_device {
             command.arg("--slots-per-device").arg(count.to_string());
         }
@@ -223,7 +228,8 @@ mod tests {
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writable");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
         let state = folder.join("state");
-        Local { program, slots_per_device: Some(3), data: None, state }
+        let artifacts = Some("shared".into());
+        Local { program, slots_per_device: Some(3), data: None, artifacts, state }
     }
 
     async fn run(local: Local, stop: CancellationToken) -> Result<(), LocalError> {
@@ -239,7 +245,7 @@ mod tests {
         let text = error.to_string();
         let arguments = format!(
             "args --coordinator http://h:7 --state {state} --exit-with-parent \
-             --slots-per-device 3"
+             --artifacts shared --slots-per-device 3"
         );
         assert!(text.contains(&arguments), "{text}");
     }

@@ -82,6 +82,10 @@ pub struct ServeOptions {
     /// Directory with the data sets [default: GRADSWEEP_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Folder of the local worker's checkpoints, which workers on other hosts may share: then a
+    /// trial goes on where it was when another worker takes it over [default: in --state]
+    #[arg(long, value_name = "DIR", env = "GRADSWEEP_ARTIFACTS")]
+    pub artifacts: Option<PathBuf>,
     /// Starts a worker on this host that ends with the coordinator; N slots per device
     /// [default: a slot per GPU, else a single-threaded slot per CPU core]
     #[arg(long, value_name = "N", env = "GRADSWEEP_LOCAL", num_args = 0..=1)]
@@ -101,12 +105,13 @@ pub struct ServeOptions {
 }
 
 /// Names of the options in `ServeOptions`.
-const SERVE_OPTIONS: [&str; 10] = [
+const SERVE_OPTIONS: [&str; 11] = [
     "sweep",
     "overlay",
     "set",
     "max_trials",
     "data",
+    "artifacts",
     "local",
     "exit_when_done",
     "strict",
@@ -126,15 +131,26 @@ impl Cli {
         if cli.command.is_some() {
             refuse_serve_options(&matches)?;
         }
+        if cli.serve.local.is_none() && is_given(&matches, "artifacts") {
+            return Err(Cli::command().error(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "--artifacts is for the local worker and needs --local; a worker that is started \
+                 by itself has its own --artifacts",
+            ));
+        }
         Ok(cli)
     }
 }
 
-/// An option of the server before a client's command would be passed over in silence. One that
-/// comes from the environment may be there for the server.
+/// On the command line: what comes from the environment may be there for another program.
+fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name) == Some(ValueSource::CommandLine)
+}
+
+/// An option of the server before a client's command would be passed over in silence.
 fn refuse_serve_options(matches: &ArgMatches) -> Result<(), clap::Error> {
-    let given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-    let Some(name) = SERVE_OPTIONS.into_iter().find(given) else { return Ok(()) };
+    let given = SERVE_OPTIONS.into_iter().find(|name| is_given(matches, name));
+    let Some(name) = given else { return Ok(()) };
     let command = matches.subcommand_name().unwrap_or_default();
     let flag = name.replace('_', "-");
     Err(Cli::command().error(
@@ -162,6 +178,15 @@ mod tests {
         assert_eq!(local(&[]), None);
         assert_eq!(local(&["--local", "--exit-when-done"]), Some(None));
         assert_eq!(local(&["--local", "2"]), Some(Some(2)));
+    }
+
+    #[test]
+    fn artifacts_are_the_local_workers() {
+        let cli = read(&["--local", "--artifacts", "shared"]).expect("parses");
+        assert_eq!(cli.serve.artifacts, Some(PathBuf::from("shared")));
+        let error = read(&["--artifacts", "shared"]).expect_err("refused");
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--artifacts is for the local worker"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 
+use crate::artifacts::Artifacts;
 use crate::connection::{ConnectionEvent, keep_attached};
 use crate::data_sets::digests;
 use crate::devices::Device;
@@ -33,6 +34,8 @@ const INBOX_WAITING_MAX: usize = 1024;
 const TICK: Duration = Duration::from_millis(100);
 /// Time for trainers to exit by themselves when the agent leaves.
 const EXIT_WAIT: Duration = Duration::from_secs(2);
+/// Time for the checkpoints of trials that ended to go.
+const FORGET_WAIT: Duration = Duration::from_secs(2);
 /// Time that a killed process may take; one in the kernel's hands can take for ever.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
@@ -138,7 +141,10 @@ pub async fn run(settings: Settings, stops: mpsc::Receiver<Stop>) -> Result<Stop
         }
     });
     let weak = inbox.downgrade();
-    let driver = Driver::new(settings, spool, weak, trainers.clone(), kill_all.clone(), attach);
+    let folder = settings.launch.checkpoints.clone();
+    let (artifacts, forgotten) = Artifacts::keep(folder, settings.state.worker());
+    let (watch, kill) = (trainers.clone(), kill_all.clone());
+    let driver = Driver::new(settings, artifacts, spool, weak, watch, kill, attach);
     // A thread of its own: it waits for the disk.
     let result = spawn_blocking(move || driver.drive(inputs)).await;
     let result = result.expect("the driver does not panic").expect("its inbox is open here");
@@ -150,6 +156,9 @@ pub async fn run(settings: Settings, stops: mpsc::Receiver<Stop>) -> Result<Stop
         if timeout(KILL_WAIT, trainers.wait()).await.is_err() {
             tracing::warn!("a trainer that was killed is still there");
         }
+    }
+    if timeout(FORGET_WAIT, forgotten).await.is_err() {
+        tracing::warn!("checkpoints of trials that ended are left: their folder does not answer");
     }
     if let Err(error) = &result {
         tracing::debug!("leaving: {}", chain(error));

@@ -4,6 +4,7 @@
 //! `supervisor` and `spool` decide and remember; `agent`, `connection` and `process` carry out.
 
 pub mod agent;
+pub mod artifacts;
 mod connection;
 mod data_sets;
 pub mod devices;

@@ -64,7 +64,7 @@ fn run(options: &Options) -> Result<Stop, Failure> {
         program: resolved.trainer,
         libtorch: resolved.libtorch,
         data: data::directory(options.data.as_deref()),
-        checkpoints: state.checkpoints(),
+        checkpoints: resolved.artifacts.unwrap_or_else(|| state.checkpoints()),
     };
     tracing::info!(
         worker = %state.worker(),
@@ -72,6 +72,7 @@ fn run(options: &Options) -> Result<Stop, Failure> {
         libtorch = %launch.libtorch.root().display(),
         trainer = %launch.program.display(),
         data = %launch.data.display(),
+        checkpoints = %launch.checkpoints.display(),
         "starting trainers"
     );
     let settings = Settings {

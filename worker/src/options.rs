@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use clap::Parser;
 use tonic::transport::Endpoint;
 
+use crate::artifacts;
 use crate::devices::{Device, DeviceError};
 use crate::libtorch::{Libtorch, LibtorchError, Places};
 
@@ -18,6 +19,10 @@ const SLOTS_MAX: usize = 1024;
 #[command(
     after_help = "SIGTERM and SIGINT drain: what trains is checkpointed and handed back, then \
 the worker leaves. A second signal leaves at once.
+
+A shared --artifacts needs rename and remove as a local disk has them (NFS will do), and serves \
+the workers of one coordinator. A checkpoint that nobody has touched for 30 days is removed. \
+GRADSWEEP_CHECKPOINT_INTERVAL is the least time between two checkpoints in seconds [default: 30].
 
 Exit status: 0 the parent ended; 1 a failure; 2 a mistake in what was asked; 130, 143 after a \
 signal."
@@ -36,7 +41,11 @@ pub struct Options {
     /// Folder with the data sets [default: GRADSWEEP_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Folder of this worker's identity, unsent reports, checkpoints and logs
+    /// Folder of the checkpoints. One that workers share lets a trial go on where it was when
+    /// another worker takes it over [default: `checkpoints` in --state]
+    #[arg(long, value_name = "DIR", env = "GRADSWEEP_ARTIFACTS")]
+    pub artifacts: Option<PathBuf>,
+    /// Folder of this worker's identity, unsent reports and logs
     #[arg(
         long,
         value_name = "DIR",
@@ -99,6 +108,15 @@ pub enum OptionsError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// Checkpoints cannot be kept where they are wanted.
+    #[error("--artifacts `{}`: no checkpoint can be kept there", path.display())]
+    Artifacts {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// There is no libtorch for the trainer.
     #[error("the trainer cannot run")]
     Libtorch(#[source] LibtorchError),
@@ -130,6 +148,8 @@ pub struct Resolved {
     pub trainer: PathBuf,
     /// For the trainer.
     pub libtorch: Libtorch,
+    /// Folder of the checkpoints; none: the state directory's own.
+    pub artifacts: Option<PathBuf>,
 }
 
 impl Options {
@@ -147,7 +167,8 @@ impl Options {
             None => default_devices(cuda_count, &places)?,
         };
         let slots = self.slots(&devices)?;
-        Ok(Resolved { coordinator, slots, trainer, libtorch })
+        let artifacts = self.artifacts.as_deref().map(checked_artifacts).transpose()?;
+        Ok(Resolved { coordinator, slots, trainer, libtorch, artifacts })
     }
 
     fn trainer_path(&self) -> Result<PathBuf, OptionsError> {
@@ -180,6 +201,11 @@ impl Options {
         }
         Ok(slots)
     }
+}
+
+fn checked_artifacts(path: &Path) -> Result<PathBuf, OptionsError> {
+    let error = |source| OptionsError::Artifacts { path: path.into(), source };
+    artifacts::check(path).map_err(error)
 }
 
 fn endpoint(url: &str) -> Result<Endpoint, OptionsError> {

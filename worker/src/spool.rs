@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use common::ids::TrialId;
+use common::ids::AttemptId;
 use common::wire::{self, report};
 use prost::Message;
 
@@ -62,8 +62,8 @@ struct Entry {
     sequence: u64,
     /// An encoded `wire::Report`: a spool of epochs takes far less room so.
     payload: Vec<u8>,
-    /// The trial that this report ends.
-    ended: Option<TrialId>,
+    /// The attempt whose outcome this report is.
+    ended: Option<AttemptId>,
 }
 
 /// The spool.
@@ -122,7 +122,7 @@ impl Spool {
     pub fn append(&mut self, report: report::Report) -> (u64, Result<(), SpoolError>) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let ended = ended_trial(&report);
+        let ended = ended_attempt(&report);
         let is_end = !matches!(report, report::Report::Epoch(_));
         let payload = wire::Report { sequence, report: Some(report) }.encode_to_vec();
         let entry = Entry { sequence, payload, ended };
@@ -133,8 +133,8 @@ impl Spool {
         (sequence, written)
     }
 
-    /// Forgets the reports up to this one; returns the trials that they ended.
-    pub fn acknowledge(&mut self, through: u64) -> (Vec<TrialId>, Result<(), SpoolError>) {
+    /// Forgets the reports up to this one; returns the attempts whose outcomes they were.
+    pub fn acknowledge(&mut self, through: u64) -> (Vec<AttemptId>, Result<(), SpoolError>) {
         let mut ended = Vec::new();
         // What this stream was not given cannot be meant.
         while self.sent > 0
@@ -256,9 +256,12 @@ fn record_bytes(entry: &Entry) -> u64 {
     (entry.payload.len() + RECORD_HEADER_BYTES) as u64
 }
 
-fn ended_trial(report: &report::Report) -> Option<TrialId> {
+fn ended_attempt(report: &report::Report) -> Option<AttemptId> {
     match report {
-        report::Report::Outcome(outcome) => outcome.attempt.as_ref()?.trial.parse().ok(),
+        report::Report::Outcome(outcome) => {
+            let attempt = outcome.attempt.as_ref()?;
+            Some(AttemptId { trial: attempt.trial.parse().ok()?, number: attempt.attempt })
+        }
         report::Report::Epoch(_) | report::Report::Returned(_) | report::Report::Failed(_) => None,
     }
 }
@@ -296,7 +299,7 @@ fn recover(bytes: &[u8]) -> Recovered {
         recovered.sequence_max = report.sequence;
         recovered.whole_bytes += RECORD_HEADER_BYTES + payload.len();
         if let Some(report) = &report.report {
-            let ended = ended_trial(report);
+            let ended = ended_attempt(report);
             let entry =
                 Entry { sequence: recovered.sequence_max, payload: payload.to_vec(), ended };
             recovered.entries.push_back(entry);

@@ -119,7 +119,7 @@ impl StateDirectory {
         &self.worker
     }
 
-    /// Where trainers keep their checkpoints.
+    /// Where trainers keep their checkpoints, unless there is a folder that workers share.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }

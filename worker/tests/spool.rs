@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
+use common::ids::AttemptId;
 use common::wire::{self, report};
 use proptest::prelude::*;
 use worker::spool::{BATCH_BYTES_MAX, Spool};
@@ -68,7 +69,8 @@ fn reports_outlive_the_process_until_they_are_acknowledged() {
     assert_eq!(reports, expected);
     let (ended, compacted) = spool.acknowledge(second);
     compacted.expect("nothing to do");
-    assert_eq!(ended, ["0000000000000001".parse().expect("an id")]);
+    let trial = "0000000000000001".parse().expect("an id");
+    assert_eq!(ended, [AttemptId { trial, number: 1 }]);
     assert_eq!(all(&mut spool), expected[2..]);
     assert_eq!(acknowledge(&mut spool, third), 0);
     assert!(spool.is_empty() && spool.bytes() == 0);

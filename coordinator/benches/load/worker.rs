@@ -130,6 +130,7 @@ impl Worker {
             }
             Some(to_worker::Message::Welcome(_)) => bail!("a second welcome"),
             Some(to_worker::Message::Stop(stop)) => bail!("an attempt was stopped: {stop:?}"),
+            Some(to_worker::Message::Drain(_)) => bail!("the worker was drained"),
             None => bail!("the coordinator ended a worker's stream"),
         }
     }

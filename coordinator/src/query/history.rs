@@ -32,6 +32,14 @@ pub fn parts(recorded: &[Recorded]) -> Vec<Recorded> {
     parts
 }
 
+/// Epochs that were recorded and are in no part: a later attempt trained them again, or is to.
+pub fn repeated(recorded: &[Recorded]) -> u64 {
+    let count = |parts: &[Recorded]| -> u64 {
+        parts.iter().map(|part| u64::from(part.last + 1 - part.first)).sum()
+    };
+    count(recorded) - count(&parts(recorded))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -52,6 +60,13 @@ mod tests {
     fn history_takes_the_later_attempt_from_where_it_resumed() {
         assert_eq!(parts(&of(&[(1, 1, 5), (2, 4, 8)])), of(&[(1, 1, 3), (2, 4, 8)]));
         assert_eq!(parts(&of(&[(1, 1, 5), (3, 6, 8)])), of(&[(1, 1, 5), (3, 6, 8)]));
+    }
+
+    #[test]
+    fn what_a_later_attempt_overrules_was_repeated() {
+        assert_eq!(repeated(&of(&[(1, 1, 5)])), 0);
+        assert_eq!(repeated(&of(&[(1, 1, 5), (2, 6, 8)])), 0);
+        assert_eq!(repeated(&of(&[(1, 1, 5), (2, 4, 8), (3, 1, 9)])), 2 + 3 + 5);
     }
 
     #[test]
@@ -81,6 +96,8 @@ mod tests {
             for part in parts(&recorded) {
                 found.extend((part.first..=part.last).map(|epoch| (part.attempt, epoch)));
             }
+            let all: u64 = recorded.iter().map(|it| u64::from(it.last + 1 - it.first)).sum();
+            prop_assert_eq!(repeated(&recorded), all - model.len() as u64);
             prop_assert_eq!(found, model);
         }
     }

@@ -181,6 +181,7 @@ struct Table {
     columns: Vec<String>,
     metric: String,
     rows: Vec<Vec<String>>,
+    epochs_repeated: Option<wire::EpochsRepeated>,
     parts: usize,
 }
 
@@ -189,13 +190,14 @@ impl Table {
         let columns = parts[0].columns.iter().map(|column| column.name.clone()).collect();
         let metric = parts[0].metric.clone();
         let count = parts.len();
+        let epochs_repeated = parts.last().and_then(|last| last.epochs_repeated);
         let mut rows = Vec::new();
         for (at, part) in parts.into_iter().enumerate() {
             assert!(at == 0 || part.columns.is_empty(), "columns come once");
             assert!(prost::Message::encoded_len(&part) < common::wire::MESSAGE_BYTES_MAX);
             rows.extend(part.rows.iter().map(text));
         }
-        Table { columns, metric, rows, parts: count }
+        Table { columns, metric, rows, epochs_repeated, parts: count }
     }
 
     /// Row keys and the shown value of the last column.

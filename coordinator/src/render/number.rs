@@ -26,7 +26,8 @@ impl Unit {
     /// Of a metric or column by its name.
     pub fn of(name: &str) -> Unit {
         match name {
-            "best_epoch" | "epochs" | "epoch" | "attempts" | "attempt" | "seed" => Unit::Count,
+            "best_epoch" | "epochs" | "epoch" | "attempts" | "attempt" | "epochs_repeated"
+            | "seed" => Unit::Count,
             "seconds" => Unit::Seconds,
             "examples_per_second" => Unit::Rate,
             "gate" => Unit::Gate,

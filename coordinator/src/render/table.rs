@@ -52,7 +52,7 @@ impl<'w> TableWriter<'w> {
             None => self.start(&part)?,
         };
         let written = match &mut body {
-            Body::Text(table) => table.rows(part.rows, self.out),
+            Body::Text(table) => table.part(part, self.out),
             Body::Csv(table) => table.rows(&part.rows, self.out),
             Body::Json(table) => table.rows(&part.rows, self.out),
         };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use common::wire::{Summary, TableRow, cell::Value};
+use common::wire::{EpochsRepeated, Summary, TablePart, TableRow, cell::Value};
 
 use super::columns::{Column, Role};
 use super::grid::{self, GridColumn};
@@ -20,17 +20,26 @@ pub(super) struct TextTable {
     style: Style,
     page: Vec<TableRow>,
     pages: usize,
+    epochs_repeated: Option<EpochsRepeated>,
 }
 
 impl TextTable {
     /// Before the first row.
     pub fn new(columns: Vec<Column>, metric: &str, style: Style) -> TextTable {
-        TextTable { columns, metric: metric.into(), style, page: Vec::new(), pages: 0 }
+        TextTable {
+            columns,
+            metric: metric.into(),
+            style,
+            page: Vec::new(),
+            pages: 0,
+            epochs_repeated: None,
+        }
     }
 
     /// Takes rows; writes full pages.
-    pub fn rows(&mut self, rows: Vec<TableRow>, out: &mut dyn Write) -> io::Result<()> {
-        for row in rows {
+    pub fn part(&mut self, part: TablePart, out: &mut dyn Write) -> io::Result<()> {
+        self.epochs_repeated = part.epochs_repeated.or(self.epochs_repeated);
+        for row in part.rows {
             check_row(&self.columns, row.cells.len())?;
             self.page.push(row);
             if self.page.len() == PAGE_ROWS {
@@ -44,6 +53,9 @@ impl TextTable {
     pub fn finish(mut self, out: &mut dyn Write) -> io::Result<()> {
         if self.pages == 0 || !self.page.is_empty() {
             self.write_page(out)?;
+        }
+        if let Some(repeated) = self.epochs_repeated {
+            writeln!(out, "\n{}", epochs_repeated(&repeated))?;
         }
         Ok(())
     }
@@ -125,6 +137,17 @@ fn caption(metric: &str, page: &[TableRow]) -> String {
         cells.any(|cell| matches!(&cell.value, Some(Value::Summary(summary)) if summary.best));
     let best = if has_best { "; * best of its column" } else { "" };
     format!("{metric}{unit}: mean ± standard deviation (trials){best}\n")
+}
+
+/// What losses cost; not what was found, so it stands below.
+fn epochs_repeated(repeated: &EpochsRepeated) -> String {
+    let EpochsRepeated { epochs, trials, of_trials } = repeated;
+    let were = if *epochs == 1 { "epoch was" } else { "epochs were" };
+    let of = if *of_trials == 1 { "trial" } else { "trials" };
+    format!(
+        "{epochs} {were} trained again after a worker or trainer was lost or left: \
+         {trials} of {of_trials} {of}"
+    )
 }
 
 fn dash(text: &str) -> String {

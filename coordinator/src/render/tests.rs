@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use common::wire::{
-    Attempt, AttemptId, AttemptOutcome, Cell, EndCount, EpochReport, Expectation, ExpectationSide,
-    OutcomeKind, ProbeConfig, ProbePoint, Provenance, Setting, Summary, Sweep, TableColumn,
-    TablePart, TableRow, Trial, TrialCounts, Verdict, Worker, WorkerSlot, cell::Value,
+    Attempt, AttemptId, AttemptOutcome, Cell, EndCount, EpochReport, EpochsRepeated, Expectation,
+    ExpectationSide, OutcomeKind, ProbeConfig, ProbePoint, Provenance, Setting, Summary, Sweep,
+    TableColumn, TablePart, TableRow, Trial, TrialCounts, Verdict, Worker, WorkerSlot, cell::Value,
 };
 
 use super::*;
@@ -49,6 +49,7 @@ fn part(metric: &str, columns: &[&str], rows: Vec<Vec<Cell>>) -> TablePart {
         columns: columns.iter().map(|name| column(name)).collect(),
         metric: metric.into(),
         rows,
+        ..TablePart::default()
     }
 }
 
@@ -230,6 +231,26 @@ trial             train_loss  epochs  attempts
 ";
     let text = written(Format::Text, Style { bold: false, width: Some(100) }, vec![trials()]);
     assert_eq!(text, expected, "\n{text}");
+}
+
+#[test]
+fn epochs_that_were_repeated_stand_below_the_text_alone() {
+    let repeated = |epochs, in_trials, of_trials| {
+        let epochs_repeated = Some(EpochsRepeated { epochs, trials: in_trials, of_trials });
+        vec![trials(), TablePart { epochs_repeated, ..TablePart::default() }]
+    };
+    for (part, line) in [
+        (repeated(12, 3, 24), ("12 epochs were", "3 of 24 trials")),
+        (repeated(1, 1, 1), ("1 epoch was", "1 of 1 trial")),
+    ] {
+        let (were, of) = line;
+        let line = format!("{were} trained again after a worker or trainer was lost or left: {of}");
+        let text = plain(Format::Text, part.clone());
+        assert_eq!(text, format!("{}\n{line}\n", plain(Format::Text, part[..1].to_vec())));
+        for format in [Format::Csv, Format::Json] {
+            assert_eq!(plain(format, part.clone()), plain(format, part[..1].to_vec()));
+        }
+    }
 }
 
 #[test]
@@ -618,6 +639,14 @@ fn trial_as_json() {
     assert_eq!(value["params"]["depth"], 2);
     assert_eq!(value["attempts"][0]["first_epoch"], serde_json::Value::Null);
     assert_eq!(value["attempts"][1]["state"], "completed");
+    assert_eq!(value["epochs_repeated"], 0);
+    let mut lost = some_trial();
+    (lost.attempts[0].first_epoch, lost.attempts[0].last_epoch) = (1, 7);
+    (lost.attempts[1].first_epoch, lost.attempts[1].last_epoch) = (4, 5);
+    assert_eq!(trial_json(&lost)["epochs_repeated"], 4);
+    let mut out = Vec::new();
+    trial(&lost, Style { bold: false, width: Some(90) }, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("\nepochs repeated  4\n"));
     assert_eq!(value["outcome"]["kind"], "completed");
     assert_eq!(value["outcome"]["test_error"], 0.04);
     assert_eq!(value["outcome"]["provenance"]["device"], "cuda:0");

@@ -4,7 +4,7 @@
 use common::wire::{Attempt, AttemptOutcome, EpochReport, Provenance, Sweep, Trial, Worker};
 use serde_json::{Value, json};
 
-use super::view_trial::kind;
+use super::view_trial::{epochs_repeated, kind};
 
 /// Every sweep, as `sweep_json`.
 pub fn sweeps_json(sweeps: &[Sweep]) -> Value {
@@ -91,6 +91,7 @@ pub fn trial_json(trial: &Trial) -> Value {
         "state": trial.state,
         "pending_reason": text(&trial.pending_reason),
         "outcome": trial.outcome.as_ref().map(outcome),
+        "epochs_repeated": epochs_repeated(&trial.attempts),
         "attempts": trial.attempts.iter().map(attempt).collect::<Value>(),
         "epochs": trial.epochs.iter().map(epoch).collect::<Value>(),
     })

@@ -9,6 +9,7 @@ use super::number::{Unit, duration, duration_ms, shortest, utc};
 use super::style::Style;
 use super::view::facts;
 use crate::query::EPOCH_METRICS;
+use crate::query::history::{self, Recorded};
 
 /// Parameters, state, attempts, outcome with its provenance, and the history.
 pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -25,6 +26,9 @@ pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()>
     if let Some(outcome) = &trial.outcome {
         lines.extend(outcome_lines(outcome));
     }
+    if let repeated @ 1.. = epochs_repeated(&trial.attempts) {
+        lines.push(("epochs repeated", repeated.to_string()));
+    }
     facts(&lines, style, out)?;
     if !trial.attempts.is_empty() {
         writeln!(out, "\nattempts")?;
@@ -40,6 +44,16 @@ pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()>
         epochs(&trial.epochs, style, out)?;
     }
     Ok(())
+}
+
+/// Epochs of these attempts that a later one of them trained again.
+pub(super) fn epochs_repeated(attempts: &[Attempt]) -> u64 {
+    let mut recorded = Vec::with_capacity(attempts.len());
+    for attempt in attempts.iter().filter(|attempt| attempt.first_epoch > 0) {
+        let (first, last) = (attempt.first_epoch, attempt.last_epoch);
+        recorded.push(Recorded { attempt: attempt.attempt, first, last });
+    }
+    history::repeated(&recorded)
 }
 
 /// `depth 2, tau 5` of a JSON object; as it is where it is none.

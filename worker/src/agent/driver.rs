@@ -1,8 +1,6 @@
 //! The thread that owns supervisor and spool: one input at a time, in order.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{AgentError, Input, Settings, Stop};
+use crate::artifacts::Artifacts;
 use crate::connection::ConnectionEvent;
 use crate::process::{self, Handle, Seat};
 use crate::rpc::{FromCoordinator, FromTrainer, to_report, to_running};
@@ -52,6 +51,7 @@ pub(super) struct Driver {
     started: Instant,
     settings: Settings,
     supervisor: Supervisor,
+    artifacts: Artifacts,
     spool: Spool,
     spool_retry_at: Option<Time>,
     /// Weak, also at the trainers: an agent that is dropped ends the driver and so everything.
@@ -73,6 +73,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         settings: Settings,
+        artifacts: Artifacts,
         spool: Spool,
         inbox: mpsc::WeakSender<Input>,
         trainers: TaskTracker,
@@ -86,6 +87,7 @@ impl Driver {
             started: Instant::now(),
             settings,
             supervisor: Supervisor::new(slots),
+            artifacts,
             spool,
             spool_retry_at: None,
             inbox,
@@ -343,8 +345,11 @@ impl Driver {
                     // The old file still has everything.
                     tracing::warn!("{}", chain(&error));
                 }
-                for trial in ended {
-                    self.forget_checkpoint(trial);
+                for attempt in ended {
+                    // Where it runs here again, it may be about to go on from these files.
+                    if self.supervisor.slot_of(attempt.trial).is_none() {
+                        self.artifacts.forget(attempt);
+                    }
                 }
             }
             FromCoordinator::Stop(attempt) => self.apply(Event::Stop(attempt)),
@@ -361,21 +366,6 @@ impl Driver {
             && stream.outbound.try_send(wire::FromWorker { message: Some(log) }).is_err()
         {
             tracing::debug!(request, "a log request is not answered: the stream is busy");
-        }
-    }
-
-    /// A trial with a stored outcome is never resumed, unless it runs here again.
-    fn forget_checkpoint(&self, trial: TrialId) {
-        if self.supervisor.slot_of(trial).is_some() {
-            return;
-        }
-        let path = self.settings.state.checkpoints().join(format!("{trial}.safetensors"));
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(path = %path.display(), "cannot remove a checkpoint: {error}");
-            }
         }
     }
 

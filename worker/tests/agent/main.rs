@@ -159,9 +159,11 @@ async fn a_worker_trains_cohort_after_cohort_in_one_warm_process() {
     session.welcome(Vec::new()).await;
 
     let checkpoints = host.state().join("checkpoints");
-    let checkpoint = |trial: u64| checkpoints.join(format!("{trial:016x}.safetensors"));
-    fs::write(checkpoint(1), "").expect("written");
-    fs::write(checkpoint(3), "").expect("written");
+    let checkpoint =
+        |trial: u64, number: u32| checkpoints.join(format!("{trial:016x}.{number}.1.safetensors"));
+    for (trial, number) in [(1, 1), (1, 2), (3, 1)] {
+        fs::write(checkpoint(trial, number), "").expect("written");
+    }
     session.lease(1, 1, &[(1, 0, 2), (2, 0, 3)]).await;
     let reports = session.reports_until_ended(2).await;
     let epochs = reports.iter().filter_map(|report| match &report.report {
@@ -175,14 +177,16 @@ async fn a_worker_trains_cohort_after_cohort_in_one_warm_process() {
     let process = outcome(&reports, 1).reason.clone();
 
     session.acknowledge(&reports).await;
-    until("the checkpoint of an ended trial goes", || !checkpoint(1).exists()).await;
-    assert!(checkpoint(3).exists(), "this one has not ended");
+    until("the checkpoint of an ended trial goes", || !checkpoint(1, 1).exists()).await;
+    assert!(checkpoint(1, 2).exists(), "the outcome of an old attempt says nothing of a newer");
+    assert!(checkpoint(3, 1).exists(), "this one has not ended");
     session.lease(1, 2, &[(3, 0, 1)]).await;
     let reports = session.reports_until_ended(1).await;
     assert_eq!(outcome(&reports, 3).reason, process);
     session.acknowledge(&reports).await;
     agent.stop(2).await;
     assert_eq!(agent.end().await.expect("drained"), Stop::Signal(2));
+    assert!(!checkpoint(3, 1).exists(), "a worker that leaves has cleared up");
 }
 
 #[tokio::test(flavor = "multi_thread")]

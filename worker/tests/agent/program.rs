@@ -5,15 +5,20 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Host, broken_trainer};
+use crate::coordinator::{Coordinator, STORE};
+use crate::{Host, broken_trainer, running};
 
 /// Nobody listens on this port.
 const NOBODY: &str = "http://127.0.0.1:1";
 
 fn worker(host: &Host) -> Command {
+    worker_of(host, NOBODY)
+}
+
+fn worker_of(host: &Host, coordinator: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
     command
-        .args(["--coordinator", NOBODY, "--devices", "cpu", "--slots-per-device", "2"])
+        .args(["--coordinator", coordinator, "--devices", "cpu", "--slots-per-device", "2"])
         .arg("--state")
         .arg(host.state())
         .arg("--trainer")
@@ -119,4 +124,61 @@ fn the_end_of_the_parent_is_no_failure() {
     let mut child = started(command);
     drop(child.stdin.take());
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn artifacts_that_cannot_be_kept_are_a_mistake_before_anything_starts() {
+    let host = Host::prepared();
+    // Nobody, root included, makes a folder below a file.
+    let folder = host.trainer().join("shared");
+    let mut command = worker(&host);
+    command.env("GRADSWEEP_ARTIFACTS", &folder);
+    let (status, stderr) = end(command);
+    assert_eq!(status, Some(2), "{stderr}");
+    let expected = format!("--artifacts `{}`: no checkpoint can be kept there: ", folder.display());
+    assert!(stderr.contains(&expected), "{stderr}");
+    assert!(!host.state().exists());
+}
+
+/// A worker that is killed, however the test ends.
+struct Killed(Child);
+
+impl Killed {
+    fn start(host: &Host, coordinator: &Coordinator) -> Killed {
+        let mut command = worker_of(host, &format!("http://{}", coordinator.address));
+        Killed(command.stderr(Stdio::null()).spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().expect("it is ours");
+        self.0.wait().expect("it ends");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_acknowledged_comes_once_after_the_agent_was_killed() {
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
+    let killed = Killed::start(&host, &coordinator);
+    let (mut session, hello) = coordinator.session().await;
+    session.welcome(Vec::new()).await;
+    session.lease(0, 1, &[(1, 0, 5)]).await;
+    let first = session.reports_until_ended(1).await;
+    assert_eq!(first.len(), 6, "five epochs and an outcome");
+    drop(killed);
+    drop(session);
+
+    let _successor = Killed::start(&host, &coordinator);
+    let (mut session, again) = coordinator.session().await;
+    assert_eq!((again.worker.as_str(), again.store.as_str()), (hello.worker.as_str(), STORE));
+    assert_eq!(running(&again), []);
+    session.welcome(Vec::new()).await;
+    let reports = session.reports_until_ended(1).await;
+    assert_eq!(reports, first);
+    session.acknowledge(&reports).await;
+    session.lease(0, 2, &[(2, 0, 1)]).await;
+    let next = session.reports_until_ended(1).await;
+    assert_eq!(next.len(), 2, "nothing of the first trial comes again: {next:?}");
+    assert!(next[0].sequence > first[5].sequence);
 }

@@ -1,8 +1,9 @@
-//! Checkpoints: one safetensors file per trial, whatever cohort it was in, readable from Python.
+//! Checkpoints: a safetensors file is of one trial, whatever cohort it was in, and readable from
+//! Python. `common::checkpoints` has its name.
 //!
 //! Tensors `model.NAME`, `adam.first.NAME`, `adam.second.NAME` and, once an epoch was eligible,
 //! `best.NAME`, without the trial axis; counters in the metadata. Written to a temporary file,
-//! synced and renamed, so that a file is whole or absent.
+//! synced and renamed, so that a file is whole or absent, and never written again.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,7 +11,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use common::checkpoints::CheckpointName;
 use common::config::RESULTS_SCHEMA_VERSION;
+use common::ids::AttemptId;
 use safetensors::{Dtype, SafeTensors, View};
 use tch::{Device, Kind, Tensor};
 
@@ -52,12 +55,10 @@ pub enum CheckpointError {
 /// Where one trial stands at an epoch boundary.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// The trial.
-    pub trial: String,
-    /// Its parameters as JSON: a file of another trial is refused.
-    pub params: String,
-    /// Epochs done.
-    pub epoch: u32,
+    /// The attempt that trained it up to here, and the epochs done.
+    pub name: CheckpointName,
+    /// What it was trained with.
+    pub basis: Basis,
     /// Optimiser steps done.
     pub steps: u64,
     /// Seconds of training, those of earlier attempts included.
@@ -68,46 +69,64 @@ pub struct Checkpoint {
     pub tensors: HashMap<String, Tensor>,
 }
 
-/// Where a trial's checkpoint lives.
-pub fn path(directory: &Path, trial: &str) -> PathBuf {
-    directory.join(format!("{trial}.safetensors"))
+/// What a trial must have in common with a checkpoint to go on from it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Basis {
+    /// Its parameters as JSON.
+    pub params: String,
+    /// Digest of the data's content: a shared folder is written from many hosts.
+    pub data_digest: String,
 }
 
 impl Checkpoint {
     /// Writes the file, whole or not at all.
     pub fn save(&self, directory: &Path) -> Result<(), CheckpointError> {
-        let path = path(directory, &self.trial);
+        let path = self.name.path(directory);
         let host = |(name, tensor): (&String, &Tensor)| (name.clone(), HostTensor::new(tensor));
         let tensors = self.tensors.iter().map(host).collect::<Vec<_>>();
         let bytes = safetensors::serialize(tensors, Some(self.metadata()))
             .map_err(|source| CheckpointError::Format { path: path.clone(), source })?;
-        let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+        let partial = self.name.partial_path(directory);
+        let written = self.write(directory, &partial, &path, &bytes);
+        if written.is_err() {
+            // What is left of it would only take the room that may have been missing.
+            let _ = fs::remove_file(&partial);
+        }
+        written
+    }
+
+    fn write(
+        &self,
+        directory: &Path,
+        partial: &Path,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<(), CheckpointError> {
         let step = |step| {
-            let path = path.clone();
+            let path = path.to_owned();
             move |source| CheckpointError::File { step, path, source }
         };
         fs::create_dir_all(directory).map_err(step("make the folder of"))?;
-        let mut file = File::create(&temporary).map_err(step("create"))?;
-        file.write_all(&bytes).map_err(step("write"))?;
+        let mut file = File::create(partial).map_err(step("create"))?;
+        file.write_all(bytes).map_err(step("write"))?;
         file.sync_all().map_err(step("sync"))?;
-        fs::rename(&temporary, &path).map_err(step("rename"))?;
+        fs::rename(partial, path).map_err(step("rename"))?;
         File::open(directory)
             .and_then(|folder| folder.sync_all())
             .map_err(step("sync the folder of"))
     }
 
-    /// Reads a trial's file; none where there is no file.
+    /// Reads the file of this name.
     pub fn load(
         directory: &Path,
-        trial: &str,
-        params: &str,
-    ) -> Result<Option<Checkpoint>, CheckpointError> {
-        let path = path(directory, trial);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(CheckpointError::File { step: "read", path, source }),
-        };
+        name: CheckpointName,
+        basis: &Basis,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let path = name.path(directory);
+        let bytes = fs::read(&path).map_err(|source| {
+            let path = path.clone();
+            CheckpointError::File { step: "read", path, source }
+        })?;
         let format = |source| CheckpointError::Format { path: path.clone(), source };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
         let metadata = header.metadata().clone().unwrap_or_default();
@@ -121,31 +140,36 @@ impl Checkpoint {
             tensors.insert(name, tensor);
         }
         let fields = Fields { path: &path, metadata: &metadata };
-        fields.expect("trial", trial)?;
-        fields.expect("params", params)?;
+        let AttemptId { trial, number } = name.attempt;
+        fields.expect("trial", &trial.to_string())?;
+        fields.expect("attempt", &number.to_string())?;
+        fields.expect("epoch", &name.epoch.to_string())?;
+        fields.expect("params", &basis.params)?;
+        fields.expect("data_digest", &basis.data_digest)?;
         fields.expect("results_schema_version", &RESULTS_SCHEMA_VERSION.to_string())?;
-        let (epoch, best) = (fields.get("epoch")?, fields.best()?);
+        let (epoch, best) = (name.epoch, fields.best()?);
         if epoch == 0 || best.is_some_and(|best| best.epoch == 0 || best.epoch > epoch) {
             return Err(fields.content(format!("its best epoch is not one of its {epoch} epochs")));
         }
-        Ok(Some(Checkpoint {
-            trial: trial.into(),
-            params: params.into(),
-            epoch,
+        Ok(Checkpoint {
+            name,
+            basis: basis.clone(),
             steps: fields.get("steps")?,
             seconds: fields.get("seconds")?,
             best,
             tensors,
-        }))
+        })
     }
 
     fn metadata(&self) -> HashMap<String, String> {
         let mut metadata = HashMap::new();
         let mut put = |key: &str, value: String| metadata.insert(key.to_owned(), value);
-        put("trial", self.trial.clone());
-        put("params", self.params.clone());
+        put("trial", self.name.attempt.trial.to_string());
+        put("attempt", self.name.attempt.number.to_string());
+        put("epoch", self.name.epoch.to_string());
+        put("params", self.basis.params.clone());
+        put("data_digest", self.basis.data_digest.clone());
         put("results_schema_version", RESULTS_SCHEMA_VERSION.to_string());
-        put("epoch", self.epoch.to_string());
         put("steps", self.steps.to_string());
         put("seconds", self.seconds.to_string());
         if let Some(best) = self.best {
@@ -250,15 +274,19 @@ fn read_tensor(view: &safetensors::tensor::TensorView<'_>) -> Option<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use common::ids::TrialId;
+
     use super::*;
 
     fn checkpoint() -> Checkpoint {
         let tensor = Tensor::from_slice(&[0.1f32, -2.5, f32::MIN_POSITIVE]);
         let wide = Tensor::from_slice(&[1.0f64 / 3.0, 2.0, 3.0, 4.0]).view([2, 2]);
         Checkpoint {
-            trial: "00112233445566ff".into(),
-            params: r#"{"depth":2}"#.into(),
-            epoch: 3,
+            name: CheckpointName {
+                attempt: AttemptId { trial: TrialId(0x00112233445566ff), number: 2 },
+                epoch: 3,
+            },
+            basis: Basis { params: r#"{"depth":2}"#.into(), data_digest: "abc".into() },
             steps: 300,
             seconds: 1.0 / 3.0,
             best: Some(Best {
@@ -275,9 +303,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let saved = checkpoint();
         saved.save(folder.path()).expect("saved");
-        let loaded = Checkpoint::load(folder.path(), &saved.trial, &saved.params);
-        let loaded = loaded.expect("readable").expect("there");
-        assert_eq!((loaded.epoch, loaded.steps), (saved.epoch, saved.steps));
+        let loaded = Checkpoint::load(folder.path(), saved.name, &saved.basis).expect("readable");
+        assert_eq!((loaded.name, loaded.steps), (saved.name, saved.steps));
         assert_eq!(loaded.seconds.to_bits(), saved.seconds.to_bits());
         assert_eq!(loaded.best, saved.best);
         assert_eq!(loaded.tensors.len(), 2);
@@ -289,24 +316,35 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_no_checkpoint() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let loaded = Checkpoint::load(folder.path(), "0011223344556677", "{}");
-        assert!(loaded.expect("no error").is_none());
-    }
-
-    #[test]
-    fn a_cut_off_file_and_another_trial_are_refused() {
+    fn what_was_trained_with_something_else_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let saved = checkpoint();
         saved.save(folder.path()).expect("saved");
-        let error = Checkpoint::load(folder.path(), &saved.trial, "{}").expect_err("other params");
-        assert!(error.to_string().contains("`params` is"), "{error}");
-        let file = path(folder.path(), &saved.trial);
+        let refused = |name, basis: &Basis| {
+            let error = Checkpoint::load(folder.path(), name, basis).expect_err("refused");
+            error.to_string()
+        };
+        let params = Basis { params: "{}".into(), ..saved.basis.clone() };
+        assert!(refused(saved.name, &params).contains("`params` is"));
+        let data = Basis { data_digest: "abd".into(), ..saved.basis.clone() };
+        assert!(refused(saved.name, &data).contains("`data_digest` is `abc`, not `abd`"));
+        // A file that somebody renamed says itself what it is.
+        let renamed = CheckpointName { epoch: 2, ..saved.name };
+        fs::rename(saved.name.path(folder.path()), renamed.path(folder.path())).expect("ours");
+        assert!(refused(renamed, &saved.basis).contains("`epoch` is `3`, not `2`"));
+        assert!(refused(saved.name, &saved.basis).contains("cannot read checkpoint"));
+    }
+
+    #[test]
+    fn a_cut_off_file_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let saved = checkpoint();
+        saved.save(folder.path()).expect("saved");
+        let file = saved.name.path(folder.path());
         let bytes = fs::read(&file).expect("readable");
         for length in [0, 4, 20, bytes.len() - 1] {
             fs::write(&file, &bytes[..length]).expect("writable");
-            let error = Checkpoint::load(folder.path(), &saved.trial, &saved.params);
+            let error = Checkpoint::load(folder.path(), saved.name, &saved.basis);
             let error = error.expect_err("cut off").to_string();
             assert!(error.contains("not a whole safetensors file"), "{error}");
         }

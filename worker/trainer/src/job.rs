@@ -1,7 +1,7 @@
 //! One trial of a cohort, read from its description: what to train and when to stop.
 
 use common::config::{Config, Data, Model, Param, Value};
-use common::ids::TrialId;
+use common::ids::{AttemptId, TrialId};
 use common::params;
 use common::wire;
 use gradnet::Trial;
@@ -59,6 +59,8 @@ pub enum JobError {
 pub struct Job {
     /// Fencing token of every report.
     pub attempt: wire::AttemptId,
+    /// The same, and of every checkpoint.
+    pub id: AttemptId,
     /// Its parameters.
     pub config: Config,
     /// The replicate: data order, initial weights and masks follow from it.
@@ -86,8 +88,7 @@ impl Job {
     pub fn from_wire(trial: wire::LeasedTrial) -> Result<Job, JobError> {
         let attempt = trial.attempt.ok_or(JobError::NoAttempt)?;
         let id = attempt.trial.clone();
-        // It names a file.
-        id.parse::<TrialId>().map_err(JobError::TrialId)?;
+        let trial_id = id.parse::<TrialId>().map_err(JobError::TrialId)?;
         let config = Config::from_json(&trial.model, &trial.data, &trial.params)
             .map_err(|source| JobError::Config { trial: id.clone(), source })?;
         let model = Trial::from_config(&config, trial.seed)
@@ -95,6 +96,7 @@ impl Job {
         let missing = |param| JobError::Missing { trial: id.clone(), param };
         Ok(Job {
             model,
+            id: AttemptId { trial: trial_id, number: attempt.attempt },
             seed: trial.seed,
             epochs_stored: trial.epochs_stored,
             epochs: config.count(Param::Epochs).ok_or_else(|| missing(Param::Epochs))? as u32,

@@ -19,6 +19,7 @@ pub mod examples;
 pub mod job;
 pub mod link;
 pub mod pulse;
+mod resumption;
 pub mod selection;
 pub mod serve;
 mod stack;

@@ -33,7 +33,7 @@ struct Arguments {
     #[arg(long, default_value = "checkpoints")]
     checkpoints: PathBuf,
     /// Seconds between checkpoints
-    #[arg(long, default_value_t = 30.0)]
+    #[arg(long, default_value_t = 30.0, env = "GRADSWEEP_CHECKPOINT_INTERVAL")]
     checkpoint_interval: f64,
     /// Train this cohort description (JSON) and print its reports as JSON lines
     #[arg(long, value_name = "FILE")]

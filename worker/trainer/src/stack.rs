@@ -2,8 +2,8 @@
 //! checkpoints.
 
 use std::collections::HashMap;
-use std::path::Path;
 
+use common::checkpoints::{self, CheckpointName};
 use common::philox::{Philox, Purpose};
 use common::telemetry::chain;
 use common::wire::{self, OutcomeKind, from_trainer};
@@ -14,11 +14,12 @@ use tch::{Kind, Tensor};
 
 use crate::adam::{Adam, Rate};
 use crate::augment;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Basis, Checkpoint};
 use crate::examples::{DeviceData, Examples};
 use crate::job::{Job, Shared};
 use crate::link::{Link, LinkError};
 use crate::pulse::PulsingLink;
+use crate::resumption::{Kept, resumable};
 use crate::selection::{Evaluation, Selection, Verdict};
 use crate::train::{Averages, Context, evaluate};
 
@@ -46,6 +47,8 @@ pub(crate) struct Member {
     /// Seconds trained, those of earlier attempts included.
     pub(crate) seconds: f64,
     best_weights: Vec<(String, Tensor)>,
+    basis: Basis,
+    kept: Kept,
     /// Trials in the cohort when the attempt began.
     cohort_size: u32,
 }
@@ -136,8 +139,14 @@ impl Stack {
             Architecture::of(shared.model, data.image, shared.width, data.classes as usize);
         let mut model = Model::new(architecture, &trials, Kind::Float, device);
         let cohort_size = jobs.len() as u32;
+        let files = checkpoints::files(context.checkpoints).unwrap_or_else(|error| {
+            let folder = context.checkpoints.display();
+            tracing::warn!(%folder, "no trial resumes: the checkpoints cannot be listed: {error}");
+            Vec::new()
+        });
         let checkpoint = |(index, job): (usize, &Job)| {
-            resumable(job, context.checkpoints).filter(|from| fits(from, &model, index))
+            let fits = |from: &Checkpoint| fits(from, &model, index);
+            resumable(job, &basis(job, data), context.checkpoints, &files, fits)
         };
         let resumed = jobs.iter().enumerate().map(checkpoint).collect::<Vec<_>>();
         let rate = |(job, from): (&Job, &Option<Checkpoint>)| Rate {
@@ -155,8 +164,10 @@ impl Stack {
             let best = from.as_ref().and_then(|from| from.best);
             members.push(Member {
                 selection: Selection::new(job.epochs, job.patience, best),
-                epoch: from.as_ref().map_or(0, |from| from.epoch),
+                epoch: from.as_ref().map_or(0, |from| from.name.epoch),
                 seconds: from.as_ref().map_or(0.0, |from| from.seconds),
+                basis: basis(&job, data),
+                kept: Kept::new(from.as_ref().map(|from| from.name)),
                 best_weights: from.map_or_else(Vec::new, best_weights),
                 job,
                 cohort_size,
@@ -272,40 +283,50 @@ impl Stack {
 
     /// Writes a checkpoint of every member. A failure costs nothing but the work since the last.
     pub(crate) fn save(
-        &self,
-        directory: &Path,
+        &mut self,
+        context: Context<'_>,
         link: &mut PulsingLink<'_>,
     ) -> Result<(), LinkError> {
-        let steps = self.adam.steps();
-        // Before its first epoch a trial is what its seed says.
-        let begun = self.members.iter().enumerate().filter(|(_, member)| member.epoch > 0);
-        for (index, member) in begun {
+        // The optimiser keeps the last trials when every member has left.
+        let steps = self.adam.steps().into_iter().take(self.members.len());
+        for (index, steps) in steps.enumerate() {
+            let member = &self.members[index];
+            let name = CheckpointName { attempt: member.job.id, epoch: member.epoch };
+            // Before its first epoch a trial is what its seed says.
+            if member.epoch == 0 || member.kept.has(name.epoch) {
+                continue;
+            }
             link.pulse()?;
-            let mut tensors = HashMap::new();
-            for (name, tensor) in self.model.trial_tensors(index) {
-                tensors.insert(format!("model.{name}"), tensor);
-            }
-            for (name, first, second) in self.adam.trial_moments(self.model.parameters(), index) {
-                tensors.insert(format!("adam.first.{name}"), first);
-                tensors.insert(format!("adam.second.{name}"), second);
-            }
-            for (name, tensor) in &member.best_weights {
-                tensors.insert(format!("best.{name}"), tensor.shallow_clone());
-            }
             let checkpoint = Checkpoint {
-                trial: member.job.attempt.trial.clone(),
-                params: member.job.config.to_json(),
-                epoch: member.epoch,
-                steps: steps[index],
+                name,
+                basis: member.basis.clone(),
+                steps,
                 seconds: member.seconds,
                 best: member.selection.best(),
-                tensors,
+                tensors: self.tensors(index),
             };
-            if let Err(error) = checkpoint.save(directory) {
-                tracing::error!(trial = checkpoint.trial, "{}", chain(&error));
+            match checkpoint.save(context.checkpoints) {
+                Ok(()) => self.members[index].kept.wrote(name, context.checkpoints),
+                Err(error) => tracing::error!(attempt = %name.attempt, "{}", chain(&error)),
             }
         }
         Ok(())
+    }
+
+    /// A checkpoint's tensors by name.
+    fn tensors(&self, index: usize) -> HashMap<String, Tensor> {
+        let mut tensors = HashMap::new();
+        for (name, tensor) in self.model.trial_tensors(index) {
+            tensors.insert(format!("model.{name}"), tensor);
+        }
+        for (name, first, second) in self.adam.trial_moments(self.model.parameters(), index) {
+            tensors.insert(format!("adam.first.{name}"), first);
+            tensors.insert(format!("adam.second.{name}"), second);
+        }
+        for (name, tensor) in &self.members[index].best_weights {
+            tensors.insert(format!("best.{name}"), tensor.shallow_clone());
+        }
+        tensors
     }
 
     pub(crate) fn hand_back(&self, link: &mut dyn Link) -> Result<(), LinkError> {
@@ -319,25 +340,8 @@ impl Stack {
     }
 }
 
-/// The checkpoint that a trial may go on from: not beyond what the coordinator has of its history.
-fn resumable(job: &Job, directory: &Path) -> Option<Checkpoint> {
-    let trial = &job.attempt.trial;
-    let loaded = Checkpoint::load(directory, trial, &job.config.to_json());
-    let checkpoint = match loaded {
-        Ok(checkpoint) => checkpoint?,
-        Err(error) => {
-            let error = chain(&error);
-            tracing::warn!(trial, "starts from the beginning: {error}");
-            return None;
-        }
-    };
-    if checkpoint.epoch > job.epochs_stored || checkpoint.epoch >= job.epochs {
-        let (epoch, stored) = (checkpoint.epoch, job.epochs_stored);
-        tracing::warn!(trial, epoch, stored, "its checkpoint is ahead of its stored history");
-        return None;
-    }
-    tracing::info!(trial, epoch = checkpoint.epoch, "resumes from its checkpoint");
-    Some(checkpoint)
+fn basis(job: &Job, data: &DeviceData) -> Basis {
+    Basis { params: job.config.to_json(), data_digest: data.digest.clone() }
 }
 
 /// Whether a checkpoint has every tensor of the trial in its shape.
@@ -352,13 +356,8 @@ fn fits(from: &Checkpoint, model: &Model, index: usize) -> bool {
     let is_own = |parameter: &&Parameter| index < parameter.trials;
     let mut tensors = model.tensors().filter(is_own);
     let mut moved = model.parameters().iter().filter(is_own);
-    let fits = tensors
-        .all(|tensor| has("model", tensor) && (from.best.is_none() || has("best", tensor)))
-        && moved.all(|parameter| has("adam.first", parameter) && has("adam.second", parameter));
-    if !fits {
-        tracing::warn!(trial = from.trial, "its checkpoint is of another model: starts anew");
-    }
-    fits
+    tensors.all(|tensor| has("model", tensor) && (from.best.is_none() || has("best", tensor)))
+        && moved.all(|parameter| has("adam.first", parameter) && has("adam.second", parameter))
 }
 
 /// Puts a checkpoint that fits into the stack.

@@ -60,7 +60,7 @@ pub fn train(
         let hand_back = hold_while_paused(&mut stack, link);
         let due = checkpointed.elapsed().as_secs_f64() >= context.checkpoint_interval_s;
         if due || hand_back {
-            stack.save(context.checkpoints, link)?;
+            stack.save(context, link)?;
             checkpointed = Instant::now();
         }
         if hand_back {
@@ -372,7 +372,7 @@ mod tests {
         evaluate(&stack.model, &stack.gates_after(), &batches, &mut pulsing).expect("heard");
         counts[1] = std::mem::take(&mut link.count);
         let mut pulsing = PulsingLink::new(&mut link, interval);
-        stack.save(folder.path(), &mut pulsing).expect("heard");
+        stack.save(context, &mut pulsing).expect("heard");
         counts[2] = link.count;
         counts
     }

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
-use common::config::Config;
+use common::checkpoints;
+use common::config::{Config, Data};
+use common::ids::TrialId;
 use common::wire::{self, OutcomeKind, from_trainer};
-use trainer::checkpoint::Checkpoint;
+use trainer::checkpoint::{Basis, Checkpoint};
 use trainer::device::{DeviceName, hold};
 use trainer::link::{Commands, Link, LinkError};
 use trainer::serve::{CohortError, Options, Trainer};
@@ -63,10 +65,31 @@ fn id(attempt: Option<&wire::AttemptId>) -> &str {
 }
 
 fn trainer(checkpoints: &Path) -> Trainer {
+    trainer_that_saves(checkpoints, 1e9)
+}
+
+fn trainer_that_saves(checkpoints: &Path, checkpoint_interval_s: f64) -> Trainer {
     let held = hold(DeviceName::Cpu, 1).expect("a CPU");
-    let options =
-        Options { data: None, checkpoints: checkpoints.into(), checkpoint_interval_s: 1e9 };
+    let options = Options { data: None, checkpoints: checkpoints.into(), checkpoint_interval_s };
     Trainer::new(held, options)
+}
+
+/// The same cohort as a later attempt.
+fn again(mut cohort: wire::TrainCohort, number: u32) -> wire::TrainCohort {
+    for trial in &mut cohort.trials {
+        trial.attempt.as_mut().expect("an attempt id").attempt = number;
+    }
+    cohort
+}
+
+/// Attempt and epoch of every file, in order.
+fn files(folder: &Path) -> Vec<(u32, u32)> {
+    let files = checkpoints::files(folder).expect("readable");
+    assert!(files.iter().all(|file| file.is_whole), "{files:?}");
+    let mut names = files.iter().map(|f| (f.name.attempt.number, f.name.epoch)).collect::<Vec<_>>();
+    names.sort_unstable();
+    assert_eq!(std::fs::read_dir(folder).expect("readable").count(), names.len());
+    names
 }
 
 /// Trials named a, b, …; every one has these parameters and its own.
@@ -104,7 +127,7 @@ fn run(cohort: wire::TrainCohort, checkpoints: &Path) -> Recorder {
 
 /// Everything of a report that does not depend on the clock.
 fn timeless(report: wire::EpochReport) -> wire::EpochReport {
-    wire::EpochReport { examples_per_second: 0.0, seconds: 0.0, ..report }
+    wire::EpochReport { examples_per_second: 0.0, seconds: 0.0, attempt: None, ..report }
 }
 
 const SMALL: &str =
@@ -119,17 +142,22 @@ fn assert_resumes(lease: &dyn Fn(u32) -> wire::TrainCohort) {
     assert!(matches!(first.messages.last(), Some(from_trainer::Message::Returned(returned))
         if returned.epochs == 4));
     assert_eq!(first.outcome(&name(0)), None);
-    let second = run(lease(4), folder.path());
+    let second = run(again(lease(4), 2), folder.path());
     assert_eq!(second.epochs(&name(0))[0].epoch, 5, "it goes on where it was");
-    let resumed = first.epochs(&name(0)).into_iter().chain(second.epochs(&name(0)));
-    let resumed = resumed.map(timeless).collect::<Vec<_>>();
-    let expected = whole.epochs(&name(0)).into_iter().map(timeless).collect::<Vec<_>>();
-    assert_eq!(resumed, expected);
+    assert_continues(&second, &whole);
+}
+
+/// What an attempt did is what the whole run did from its first epoch on.
+fn assert_continues(attempt: &Recorder, whole: &Recorder) {
+    let (found, all) = (attempt.epochs(&name(0)), whole.epochs(&name(0)));
+    let expected = all.into_iter().skip(found[0].epoch as usize - 1).map(timeless);
+    let found = found.into_iter().map(timeless).collect::<Vec<_>>();
+    assert_eq!(found, expected.collect::<Vec<_>>());
     let timeless = |outcome: Option<wire::AttemptOutcome>| {
         let outcome = outcome.expect("an outcome");
-        wire::AttemptOutcome { seconds: 0.0, ..outcome }
+        wire::AttemptOutcome { seconds: 0.0, attempt: None, ..outcome }
     };
-    assert_eq!(timeless(second.outcome(&name(0))), timeless(whole.outcome(&name(0))));
+    assert_eq!(timeless(attempt.outcome(&name(0))), timeless(whole.outcome(&name(0))));
 }
 
 #[test]
@@ -205,6 +233,88 @@ fn a_checkpoint_beyond_the_stored_history_is_not_resumed_from() {
     trainer(folder.path()).run(cohort(SMALL, &[(own, 7)], 0), &mut first).expect("handed back");
     let second = run(cohort(SMALL, &[(own, 7)], 2), folder.path());
     assert_eq!(second.epochs(&name(0))[0].epoch, 1);
+}
+
+/// Whatever the files are, what comes out is the uninterrupted run's.
+#[test]
+fn an_attempt_resumes_from_the_newest_stored_epoch_of_those_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":3,"activation":"grelu","tau":2,"dropout":"static","p":0.2,"epochs":6"#;
+    let lease = |number, stored| again(cohort(SMALL, &[(own, 7)], stored), number);
+    let whole = run(lease(1, 0), folder.path());
+    for (number, stored, epoch) in [(1, 0, 2), (2, 2, 4)] {
+        let mut part = Recorder { hand_back_after: Some(epoch), ..Recorder::default() };
+        trainer(folder.path()).run(lease(number, stored), &mut part).expect("handed back");
+    }
+    assert_eq!(files(folder.path()), [(1, 2), (2, 4)], "its own and the one it resumed from");
+    let file = |number: u32, epoch: u32| {
+        let files = checkpoints::files(folder.path()).expect("readable");
+        let is_it = |file: &checkpoints::CheckpointFile| {
+            (file.name.attempt.number, file.name.epoch) == (number, epoch)
+        };
+        files.into_iter().find(is_it).expect("there").path
+    };
+    let starts = |number, stored, first| {
+        let attempt = run(lease(number, stored), folder.path());
+        assert_eq!(attempt.epochs(&name(0))[0].epoch, first, "attempt {number}, {stored} stored");
+        assert_continues(&attempt, &whole);
+    };
+    starts(3, 4, 5);
+    starts(3, 3, 3);
+    starts(3, 1, 1);
+    // A newer attempt's file is not an older one's to go on from.
+    starts(1, 4, 3);
+    let bytes = std::fs::read(file(2, 4)).expect("readable");
+    std::fs::write(file(2, 4), &bytes[..bytes.len() / 2]).expect("writable");
+    starts(3, 4, 3);
+    std::fs::remove_file(file(1, 2)).expect("ours");
+    std::fs::create_dir(folder.path().join(format!("{}.1.3.safetensors", name(0)))).expect("ours");
+    starts(3, 4, 1);
+}
+
+#[test]
+fn a_superseded_attempt_neither_overwrites_nor_removes_what_a_newer_one_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = r#""depth":2,"epochs":5"#;
+    let train = |number, stored, hand_back_after| {
+        let mut recorder = Recorder { hand_back_after, ..Recorder::default() };
+        let lease = again(cohort(SMALL, &[(own, 7)], stored), number);
+        trainer_that_saves(folder.path(), 0.0).run(lease, &mut recorder).expect("trains");
+        recorder
+    };
+    train(2, 0, Some(3));
+    assert_eq!(files(folder.path()), [(2, 2), (2, 3)], "its newest two");
+    let contents = || {
+        let of = |epoch: u32| folder.path().join(format!("{}.2.{epoch}.safetensors", name(0)));
+        [2, 3].map(|epoch| std::fs::read(of(epoch)).expect("there"))
+    };
+    let before = contents();
+    train(1, 0, None);
+    assert_eq!(files(folder.path()), [(1, 3), (1, 4), (2, 2), (2, 3)]);
+    assert_eq!(contents(), before);
+    let third = train(3, 3, Some(4));
+    assert_eq!(third.epochs(&name(0))[0].epoch, 4);
+    assert_eq!(files(folder.path()), [(2, 3), (3, 4)], "its first makes the others superfluous");
+    std::fs::write(folder.path().join(format!("{}.3.9.partial-1", name(0))), "").expect("ours");
+    train(4, 0, Some(1));
+    assert_eq!(files(folder.path()), [(4, 1)], "also what a dead writer left");
+}
+
+/// Of another trial nothing is removed.
+#[test]
+fn companions_keep_their_checkpoints_to_themselves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = [(r#""depth":2,"epochs":5"#, 1), (r#""depth":3,"epochs":5"#, 2)];
+    let mut first = Recorder { hand_back_after: Some(1), ..Recorder::default() };
+    trainer(folder.path()).run(cohort(SMALL, &own, 0), &mut first).expect("handed back");
+    let mut alone = Recorder { hand_back_after: Some(2), ..Recorder::default() };
+    let lease = again(cohort(SMALL, &own[..1], 1), 2);
+    trainer_that_saves(folder.path(), 0.0).run(lease, &mut alone).expect("handed back");
+    let mut found = checkpoints::files(folder.path()).expect("readable");
+    found.sort_unstable_by_key(|file| file.name);
+    let found = found.iter().map(|f| (f.name.attempt.trial, f.name.attempt.number, f.name.epoch));
+    let expected = [(TrialId(0), 1, 1), (TrialId(0), 2, 2), (TrialId(1), 1, 1)];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -319,8 +429,10 @@ fn a_checkpoint_of_another_kind_of_number_is_not_resumed_from() {
     trainer(folder.path()).run(cohort(SMALL, &[(own, 7)], 0), &mut first).expect("handed back");
     let params = Config::from_json("mlp", "strokes", &format!("{{{SMALL},{own}}}"));
     let params = params.expect("valid").to_json();
-    let loaded = Checkpoint::load(folder.path(), &name(0), &params);
-    let mut saved = loaded.expect("readable").expect("there");
+    let data_digest = common::data::digest(Data::Strokes, None).expect("it is generated");
+    let file = checkpoints::files(folder.path()).expect("readable").remove(0);
+    let loaded = Checkpoint::load(folder.path(), file.name, &Basis { params, data_digest });
+    let mut saved = loaded.expect("readable");
     for tensor in saved.tensors.values_mut() {
         *tensor = tensor.to_kind(tch::Kind::Double);
     }

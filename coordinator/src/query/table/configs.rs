@@ -48,8 +48,9 @@ impl Reader {
             }
             Some(ranks.into())
         })?;
+        let epochs_repeated = self.epochs_repeated(sweep, request.removed)?;
         drop(snapshot);
-        send(&layout, &settings, &groups, sink)
+        send(&layout, &settings, &groups, epochs_repeated, sink)
     }
 
     fn layout(
@@ -123,6 +124,7 @@ fn send(
     layout: &Layout,
     settings: &[Vec<Setting>],
     groups: &[Ranked],
+    epochs_repeated: Option<wire::EpochsRepeated>,
     sink: Sink,
 ) -> Result<(), QueryError> {
     let (row_count, column_count) = (layout.rows.len(), layout.columns.len());
@@ -169,7 +171,7 @@ fn send(
             return Ok(());
         }
     }
-    parts.finish();
+    parts.finish(epochs_repeated);
     Ok(())
 }
 

@@ -48,7 +48,7 @@ impl Reader {
             }
             page = next;
         }
-        parts.finish();
+        parts.finish(None);
         Ok(())
     }
 

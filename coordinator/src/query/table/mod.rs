@@ -3,6 +3,7 @@
 
 mod configs;
 mod epochs;
+mod repeated;
 mod space;
 mod trials;
 
@@ -142,7 +143,7 @@ struct Parts<'s> {
 
 impl<'s> Parts<'s> {
     fn new(columns: Vec<wire::TableColumn>, metric: &str, sink: Sink<'s>) -> Parts<'s> {
-        let part = TablePart { columns, metric: metric.into(), rows: Vec::new() };
+        let part = TablePart { columns, metric: metric.into(), ..TablePart::default() };
         Parts { bytes: part.encoded_len(), sink, part }
     }
 
@@ -163,9 +164,10 @@ impl<'s> Parts<'s> {
         (self.sink)(std::mem::take(&mut self.part))
     }
 
-    /// Sends what is left.
-    fn finish(mut self) {
-        if !self.part.columns.is_empty() || !self.part.rows.is_empty() {
+    /// Sends what is left, with what is to be said under the table.
+    fn finish(mut self, epochs_repeated: Option<wire::EpochsRepeated>) {
+        self.part.epochs_repeated = epochs_repeated;
+        if self.part != TablePart::default() {
             // The table ends here, whether the reader wants more or not.
             let _ended = self.send();
         }

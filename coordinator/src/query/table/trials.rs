@@ -5,10 +5,11 @@ use common::ids::TrialId;
 use common::wire;
 use rusqlite::Row;
 
+use super::repeated::Repeated;
 use super::space::Points;
 use super::{Parts, Sink, column, integer_cell, number_cell, param_cell, text_cell};
 use crate::query::sweeps::epochs_so_far;
-use crate::query::{Known, Metric, QueryError, Reader};
+use crate::query::{Known, Metric, QueryError, Reader, history, trial};
 
 /// Trials that are read at a time.
 const PAGE_TRIALS: u32 = 500;
@@ -22,6 +23,7 @@ pub struct Member {
     config: i64,
     seed: u64,
     attempts: u32,
+    epochs_repeated: u64,
     state: String,
     is_removed: bool,
     /// By `Metric::ALL`.
@@ -104,6 +106,10 @@ impl<'r> Identity<'r> {
             if epochs.is_none_or(|epochs| epochs == 0.0) && member.attempts > 0 {
                 *epochs = Some(epochs_so_far(&snapshot, member.trial).map_err(wrong)?.into());
             }
+            if member.attempts > 1 {
+                let recorded = trial::recorded(&snapshot, member.trial).map_err(wrong)?;
+                member.epochs_repeated = history::repeated(&recorded);
+            }
             let seconds = Metric::ALL.iter().position(|metric| *metric == Metric::Seconds);
             let seconds = &mut member.metrics[seconds.expect("one of all")];
             if member.state == "failed" && *seconds == Some(0.0) {
@@ -127,6 +133,7 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
         config: row.get(2)?,
         seed: row.get::<_, i64>(3)?.cast_unsigned(),
         attempts: row.get(4)?,
+        epochs_repeated: 0,
         state: row.get(5)?,
         is_removed: row.get(6)?,
         metrics,
@@ -144,8 +151,9 @@ impl Reader {
         let mut columns = identity.columns();
         columns.push(column("state"));
         columns.extend(Metric::ALL.map(|metric| column(metric.name())));
-        columns.push(column("attempts"));
+        columns.extend(["attempts", "epochs_repeated"].map(column));
         let mut parts = Parts::new(columns, "", sink);
+        let mut repeated = Repeated::default();
         let mut page = identity.page(None)?;
         while let Some(last) = page.last() {
             let next = identity.page(Some(last))?;
@@ -156,15 +164,21 @@ impl Reader {
                     cells.push(metric_cell(metric, value));
                 }
                 cells.push(integer_cell(member.attempts));
+                cells.push(integer_cell(count(member.epochs_repeated)));
+                repeated.add(member.epochs_repeated);
                 if parts.row(cells).is_break() {
                     return Ok(());
                 }
             }
             page = next;
         }
-        parts.finish();
+        parts.finish(repeated.of_table());
         Ok(())
     }
+}
+
+fn count(epochs: u64) -> i64 {
+    i64::try_from(epochs).unwrap_or(i64::MAX)
 }
 
 fn metric_cell(metric: Metric, value: Option<f64>) -> wire::Cell {

@@ -232,7 +232,8 @@ fn table_of_trials_has_one_row_each_in_order() {
             "test_loss",
             "epochs",
             "seconds",
-            "attempts"
+            "attempts",
+            "epochs_repeated"
         ]
     );
     let ids: Vec<&str> = table.rows.iter().map(|row| row[0].as_str()).collect();
@@ -241,10 +242,45 @@ fn table_of_trials_has_one_row_each_in_order() {
     let diverged = bench.trials[0].id.to_string();
     assert_eq!(
         table.row(&[&diverged])[1..],
-        ["relu", "10", "0.001", "0", "diverged", "", "", "", "", "", "", "8", "4", "1"]
+        ["relu", "10", "0.001", "0", "diverged", "", "", "", "", "", "", "8", "4", "1", "0"]
     );
     let running = bench.trials[1].id.to_string();
-    assert_eq!(table.row(&[&running])[4..], ["1", "running", "", "", "", "", "", "", "0", "", "1"]);
+    let expected = ["1", "running", "", "", "", "", "", "", "0", "", "1", "0"];
+    assert_eq!(table.row(&[&running])[4..], expected);
+    assert_eq!(table.epochs_repeated, None);
+}
+
+#[test]
+fn tables_say_how_many_epochs_were_trained_again() {
+    let mut bench = Bench::new(YAML);
+    let lost = AttemptEnd::WorkerLost;
+    // Started over, resumed, resumed twice with a loss in between, and still to be resumed.
+    let histories: [(usize, &[std::ops::RangeInclusive<u32>], &str); 4] = [
+        (5, &[1..=4, 1..=8], "4"),
+        (6, &[1..=4, 5..=8], "0"),
+        (7, &[1..=4, 3..=6, 7..=8], "2"),
+        (8, &[1..=4], "0"),
+    ];
+    for (trial, attempts, _) in &histories {
+        for (number, epochs) in (1..).zip(attempts.iter().cloned()) {
+            bench.start(*trial, number);
+            bench.epochs(*trial, number, epochs);
+            bench.end(*trial, number, lost.clone());
+        }
+    }
+    let expected = wire::EpochsRepeated { epochs: 6, trials: 2, of_trials: 16 };
+    let trials = bench.table(&request(|request| request.level = TableLevel::Trials.into()));
+    assert_eq!(trials.epochs_repeated, Some(expected));
+    for (trial, _, repeated) in &histories {
+        assert_eq!(trials.rows[*trial].last().unwrap(), repeated, "trial {trial}");
+    }
+    assert_eq!(bench.table(&request(|_| {})).epochs_repeated, Some(expected));
+    // A removed trial counts where it is shown.
+    bench.commit([Change::MembersRemoved("depths".parse().unwrap(), vec![bench.trials[5].id])]);
+    let fewer = wire::EpochsRepeated { epochs: 2, trials: 1, of_trials: 15 };
+    assert_eq!(bench.table(&request(|_| {})).epochs_repeated, Some(fewer));
+    let all = bench.table(&request(|request| request.removed = true));
+    assert_eq!(all.epochs_repeated, Some(expected));
 }
 
 #[test]
