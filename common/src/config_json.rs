@@ -2,7 +2,8 @@
 //!
 //! Writing is total; reading validates as the sweep file does, since a store or a peer may be of
 //! another version. A parameter that is absent takes its default, and one without effect is
-//! dropped, so that what an older program wrote means the same config.
+//! dropped, so that what an older program wrote means the same config. What is stored may
+//! contradict itself: an older program accepted it, and its results stay readable.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -79,32 +80,17 @@ impl Config {
 
     /// Reads what `to_json` wrote; validates all of it.
     pub fn from_json(model: &str, data: &str, params_json: &str) -> Result<Config, ConfigError> {
-        let known = Model::AVAILABLE.into_iter().find(|known| known.name() == model);
-        let model = known.ok_or_else(|| ConfigError::Model(model.into()))?;
-        let known = Data::AVAILABLE.into_iter().find(|known| known.name() == data);
-        let data = known
-            .filter(|data| params::data_of(model).contains(data))
-            .ok_or_else(|| ConfigError::Data { name: data.into(), model })?;
-        let object: Object = serde_json::from_str(params_json).map_err(ConfigError::Json)?;
-        let mut point: BTreeMap<Param, Value> = BTreeMap::new();
-        for param in params::of_model(model) {
-            point.insert(param, params::default(model, param).expect("the model has it"));
+        let point = Point::read(model, data, params_json)?;
+        match params::contradiction(point.data, &|param| point.get(param)) {
+            Some(contradiction) => Err(ConfigError::Contradiction(contradiction)),
+            None => Ok(point.config()),
         }
-        for (name, value) in object.0 {
-            let param = Param::from_name(&name).filter(|param| point.contains_key(param));
-            let Some(param) = param else {
-                return Err(ConfigError::Param { model: model.name(), name });
-            };
-            let value = params::info(param).check(value.scalar()).map_err(ConfigError::Value)?;
-            point.insert(param, value);
-        }
-        let get = |param| point.get(&param).copied();
-        if let Some(contradiction) = params::contradiction(data, &get) {
-            return Err(ConfigError::Contradiction(contradiction));
-        }
-        let effect = params::with_effect(model, &get);
-        point.retain(|param, _| effect.contains(*param));
-        Ok(Config::new(model, data, point))
+    }
+
+    /// Reads what is in a store: each value is validated, but not whether they make sense
+    /// together, since the program that accepted them may have known fewer contradictions.
+    pub fn from_stored(model: &str, data: &str, params_json: &str) -> Result<Config, ConfigError> {
+        Ok(Point::read(model, data, params_json)?.config())
     }
 
     /// The canonical form: what the id of each of its trials is the hash of, but for the seed.
@@ -117,6 +103,50 @@ impl Config {
         let mut hasher = blake3::Hasher::new();
         hasher.update(canonical::form(self).as_bytes());
         canonical::trial_id(&hasher, seed, &mut String::new())
+    }
+}
+
+/// Every parameter of a model with an accepted value.
+struct Point {
+    model: Model,
+    data: Data,
+    values: BTreeMap<Param, Value>,
+}
+
+impl Point {
+    fn read(model: &str, data: &str, params_json: &str) -> Result<Point, ConfigError> {
+        let known = Model::AVAILABLE.into_iter().find(|known| known.name() == model);
+        let model = known.ok_or_else(|| ConfigError::Model(model.into()))?;
+        let known = Data::AVAILABLE.into_iter().find(|known| known.name() == data);
+        let data = known
+            .filter(|data| params::data_of(model).contains(data))
+            .ok_or_else(|| ConfigError::Data { name: data.into(), model })?;
+        let object: Object = serde_json::from_str(params_json).map_err(ConfigError::Json)?;
+        let mut values: BTreeMap<Param, Value> = BTreeMap::new();
+        for param in params::of_model(model) {
+            values.insert(param, params::default(model, param).expect("the model has it"));
+        }
+        for (name, value) in object.0 {
+            let param = Param::from_name(&name).filter(|param| values.contains_key(param));
+            let Some(param) = param else {
+                return Err(ConfigError::Param { model: model.name(), name });
+            };
+            let value = params::info(param).check(value.scalar()).map_err(ConfigError::Value)?;
+            values.insert(param, value);
+        }
+        Ok(Point { model, data, values })
+    }
+
+    fn get(&self, param: Param) -> Option<Value> {
+        self.values.get(&param).copied()
+    }
+
+    /// With the parameters alone that have an effect.
+    fn config(self) -> Config {
+        let effect = params::with_effect(self.model, &|param| self.get(param));
+        let Point { model, data, mut values } = self;
+        values.retain(|param, _| effect.contains(*param));
+        Config::new(model, data, values)
     }
 }
 

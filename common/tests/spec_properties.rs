@@ -330,6 +330,25 @@ fn json_is_validated() {
     assert_eq!(source, "`depth` cannot be 0; accepted: a whole number from 1 to 1000");
 }
 
+#[test]
+fn stored_json_may_contradict_itself() {
+    let contradicts = r#"{"augment_flip": true, "depth": 2}"#;
+    let error = Config::from_json("cnn", "strokes", contradicts).unwrap_err().to_string();
+    assert_eq!(error, "parameters refused");
+    let stored = Config::from_stored("cnn", "strokes", contradicts).unwrap();
+    assert_eq!(stored.get(Param::AugmentFlip), Some(Value::Bool(true)));
+    let again = Config::from_stored("cnn", "strokes", &stored.to_json()).unwrap();
+    assert_eq!(again.trial_id(7), stored.trial_id(7));
+    for (model, data, json) in [
+        ("cnn", "strokes", r#"{"depth": 0}"#),
+        ("cnn", "strokes", r#"{"depht": 2}"#),
+        ("cnn", "absent", "{}"),
+        ("absent", "strokes", "{}"),
+    ] {
+        Config::from_stored(model, data, json).unwrap_err();
+    }
+}
+
 /// A valid file with every top-level key that there is.
 const EVERY_KEY: &str = "name: a\nmodel: mlp\ndata: mnist\nbase: {lr: 1e-3, p: .5}\n\
     grid:\n  τ: {linspace: [0, 5, 6]}\n\

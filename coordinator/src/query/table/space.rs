@@ -113,7 +113,7 @@ impl Reader {
     fn config(&self, sweep: &Known, row: &Row<'_>) -> Result<Config, QueryError> {
         let wrong = self.wrong("the configs");
         let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?)).map_err(wrong);
-        Config::from_json(text(1)?, text(2)?, text(3)?)
+        Config::from_stored(text(1)?, text(2)?, text(3)?)
             .map_err(|source| QueryError::Config { sweep: sweep.name.clone(), source })
     }
 }

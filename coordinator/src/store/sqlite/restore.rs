@@ -141,7 +141,7 @@ fn configs(snapshot: &Connection, path: &Path) -> Result<HashMap<i64, Arc<Config
     while let Some(row) = rows.next().map_err(wrong)? {
         let id: i64 = row.get(0).map_err(wrong)?;
         let texts = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?)).map_err(wrong);
-        let config = Config::from_json(texts(1)?, texts(2)?, texts(3)?).map_err(|source| {
+        let config = Config::from_stored(texts(1)?, texts(2)?, texts(3)?).map_err(|source| {
             content(path, format!("a config ({:016x})", id.cast_unsigned()), source)
         })?;
         found.insert(id, Arc::new(config));
