@@ -4,6 +4,12 @@
 //! share. `changes` writes rows, `restore` reads them back for the scheduler.
 
 mod changes;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod migrations;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -31,6 +37,10 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len().cast_signed() as i64;
 pub(crate) const APPLICATION_ID: i64 = 0x6772_6164;
 /// A program that only looks is done within this time; one that holds on longer is an error.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// One connection on one thread: SQLite need not lock it.
+const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_CREATE)
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// Each kind of change has a few statements; all stay prepared.
 pub(crate) const STATEMENTS_CACHED: usize = 64;
 /// Interior pages and the hot leaves of hundreds of running trials.
@@ -54,11 +64,13 @@ impl SqliteStore {
             .map_err(|source| StoreError::Directory { path: state_dir.into(), source })?;
         warn_of_network_disk(state_dir);
         let path = state_dir.join(FILE_NAME);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags)
+        let connection = Connection::open_with_flags(&path, OPEN_FLAGS)
             .map_err(|source| StoreError::open("open", &path, source))?;
+        SqliteStore::set_up(connection, path)
+    }
+
+    /// Takes an open file, whatever file system it is on.
+    fn set_up(connection: Connection, path: PathBuf) -> Result<SqliteStore, StoreError> {
         let mut store = SqliteStore { connection, path };
         store.check_owner()?;
         store.configure().map_err(|source| StoreError::open("set up", &store.path, source))?;
