@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::ids::SweepName;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 use scheduler::{Change, Event};
 
 use super::{Store, StoreError, Trouble};
@@ -96,7 +96,7 @@ impl SqliteStore {
         let connection = &self.connection;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        use_write_ahead_log(connection)?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -158,6 +158,23 @@ impl Store for SqliteStore {
     fn unexpanded(&mut self) -> Result<Vec<SweepName>, StoreError> {
         restore::unexpanded(&self.connection, &self.path)
     }
+}
+
+/// SQLite answers with the new mode before it writes the mode to the file: only the end of the
+/// answer says that it did. In any other mode a power cut can undo the last commit.
+fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = wal")?;
+    let mut rows = statement.query(())?;
+    let mut mode = String::new();
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    if mode != "wal" {
+        let error = ffi::Error::new(ffi::SQLITE_ERROR);
+        let text = format!("the journal mode stays `{mode}`; the store needs `wal`");
+        return Err(rusqlite::Error::SqliteFailure(error, Some(text)));
+    }
+    Ok(())
 }
 
 /// What a database says it is.

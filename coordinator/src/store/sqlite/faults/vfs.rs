@@ -166,21 +166,20 @@ unsafe extern "C" fn open(
         unsafe { located(name) }
     };
     let Some((machine, name)) = found else { return ffi::SQLITE_CANTOPEN };
+    let creates = flags & ffi::SQLITE_OPEN_CREATE != 0;
     let handle = {
         let machine = &mut *machine.lock().unwrap();
         let inode = match machine.disk.find(&name) {
-            Ok(Some(inode)) => Ok((inode, false)),
-            Ok(None) if flags & ffi::SQLITE_OPEN_CREATE != 0 => {
-                machine.disk.create(&name).map(|inode| (inode, true))
-            }
+            Ok(Some(inode)) => Ok(inode),
+            Ok(None) if creates => machine.disk.create(&name),
             Ok(None) => Err(Refusal::Missing),
             Err(refusal) => Err(refusal),
         };
-        let Ok((inode, is_new)) = inode else { return ffi::SQLITE_CANTOPEN };
-        // As on Unix: SQLite relies on a new journal's sync for the names of its neighbours.
+        let Ok(inode) = inode else { return ffi::SQLITE_CANTOPEN };
+        // As on Unix, also where the file is there: a journal's first sync is also that of the names.
         let journals =
             ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_SUPER_JOURNAL | ffi::SQLITE_OPEN_WAL;
-        machine.open(inode, is_new && flags & journals != 0)
+        machine.open(inode, creates && flags & journals != 0)
     };
     let opened = Box::into_raw(Box::new(Opened { machine, handle }));
     // SAFETY: `file` has the size that was registered, and `flags_out` is null or valid.
