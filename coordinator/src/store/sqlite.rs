@@ -4,6 +4,12 @@
 //! share. `changes` writes rows, `restore` reads them back for the scheduler.
 
 mod changes;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod migrations;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -13,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::ids::SweepName;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 use scheduler::{Change, Event};
 
 use super::{Store, StoreError, Trouble};
@@ -31,6 +37,10 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len().cast_signed() as i64;
 pub(crate) const APPLICATION_ID: i64 = 0x6772_6164;
 /// A program that only looks is done within this time; one that holds on longer is an error.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// One connection on one thread: SQLite need not lock it.
+const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_CREATE)
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// Each kind of change has a few statements; all stay prepared.
 pub(crate) const STATEMENTS_CACHED: usize = 64;
 /// Interior pages and the hot leaves of hundreds of running trials.
@@ -54,11 +64,13 @@ impl SqliteStore {
             .map_err(|source| StoreError::Directory { path: state_dir.into(), source })?;
         warn_of_network_disk(state_dir);
         let path = state_dir.join(FILE_NAME);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags)
+        let connection = Connection::open_with_flags(&path, OPEN_FLAGS)
             .map_err(|source| StoreError::open("open", &path, source))?;
+        SqliteStore::set_up(connection, path)
+    }
+
+    /// Takes an open file, whatever file system it is on.
+    fn set_up(connection: Connection, path: PathBuf) -> Result<SqliteStore, StoreError> {
         let mut store = SqliteStore { connection, path };
         store.check_owner()?;
         store.configure().map_err(|source| StoreError::open("set up", &store.path, source))?;
@@ -84,7 +96,7 @@ impl SqliteStore {
         let connection = &self.connection;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        use_write_ahead_log(connection)?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -146,6 +158,23 @@ impl Store for SqliteStore {
     fn unexpanded(&mut self) -> Result<Vec<SweepName>, StoreError> {
         restore::unexpanded(&self.connection, &self.path)
     }
+}
+
+/// SQLite answers with the new mode before it writes the mode to the file: only the end of the
+/// answer says that it did. In any other mode a power cut can undo the last commit.
+fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = wal")?;
+    let mut rows = statement.query(())?;
+    let mut mode = String::new();
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    if mode != "wal" {
+        let error = ffi::Error::new(ffi::SQLITE_ERROR);
+        let text = format!("the journal mode stays `{mode}`; the store needs `wal`");
+        return Err(rusqlite::Error::SqliteFailure(error, Some(text)));
+    }
+    Ok(())
 }
 
 /// What a database says it is.

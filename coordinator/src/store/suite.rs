@@ -1,7 +1,7 @@
 //! What every store must do. An implementation gives a `Place` and runs `check` on it.
 
 pub mod memory;
-mod random;
+pub mod random;
 mod reopened;
 mod scheduled;
 
@@ -245,7 +245,7 @@ fn failed(counted: bool) -> AttemptEnd {
 }
 
 /// The life of the trials of `restores_every_change`.
-fn lives() -> Vec<Change> {
+pub fn lives() -> Vec<Change> {
     vec![
         Change::SweepExpanded(name("first")),
         Change::DataPinned(name("first"), "digest".into()),

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use scheduler::Change;
 use scheduler::event::{AttemptEnd, EpochMetrics, FailureCause, Hold, OutcomeKind};
 
@@ -66,6 +67,16 @@ fn run(
     }
     prop_assert_eq!(contents(&mut *store), contents(&mut *expected));
     Ok((accepted, refused))
+}
+
+/// Changes that are committed together, valid and not; a seed has its own.
+pub fn commits(seed: u64, count: usize) -> Vec<Vec<Change>> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let commits = prop::collection::vec(prop::collection::vec(change(), 1..4), count);
+    commits.new_tree(&mut runner).unwrap().current()
 }
 
 fn change() -> impl Strategy<Value = Change> {
