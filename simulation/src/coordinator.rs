@@ -39,7 +39,9 @@ pub(crate) struct Coordinator {
 pub(crate) enum State {
     Down,
     /// The store failed; it is read again after this wait.
-    Failing { wait_ms: u64 },
+    Failing {
+        wait_ms: u64,
+    },
     Serving(Box<Serving>),
 }
 
@@ -269,10 +271,10 @@ impl World {
         let time = self.coordinator_time();
         let is_tick = matches!(event, Event::Tick);
         let adoptable = self.adoptable(&event);
-        let heard = match &event {
-            Event::Heartbeat { worker, .. } => Some(worker.clone()),
-            _ => None,
-        };
+        let mut heard = None;
+        if let Event::Heartbeat { worker, .. } = &event {
+            heard = Some(worker.clone());
+        }
         if !is_tick {
             self.log.add(self.now, format_args!("apply {event:?}"));
         }

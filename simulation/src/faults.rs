@@ -218,7 +218,8 @@ impl World {
             }
             Fault::DamageData => {
                 let is_broken = size.chance(700);
-                let was_broken = std::mem::replace(&mut self.agents[agent].is_data_broken, is_broken);
+                let was_broken =
+                    std::mem::replace(&mut self.agents[agent].is_data_broken, is_broken);
                 if was_broken && !is_broken {
                     // Who repairs the data starts the agent again.
                     self.end_agent(agent, 0);

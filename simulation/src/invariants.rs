@@ -214,13 +214,10 @@ impl World {
     }
 
     pub(crate) fn check_adopted(&self, adoptable: &[AttemptId], messages: &[Message]) {
-        let mut welcomes = messages.iter().filter_map(|message| match message {
-            Message::Welcome { adopted, .. } => Some(adopted),
-            _ => None,
-        });
-        let welcome = welcomes.next();
         for attempt in adoptable {
-            let goes_on = welcome.is_some_and(|adopted| adopted.contains(attempt));
+            let goes_on = messages.iter().any(|message| {
+                matches!(message, Message::Welcome { adopted, .. } if adopted.contains(attempt))
+            });
             holds(goes_on, "what a worker still runs goes on", || format!("{attempt}"));
         }
     }
@@ -233,9 +230,7 @@ impl World {
             let Change::AttemptEnded { attempt, end: AttemptEnd::WorkerLost, .. } = change else {
                 continue;
             };
-            let is_ended = |report: &report::Report| {
-                matches!(crate::convert::report(report), Report::Ended(of, _) if of == *attempt)
-            };
+            let is_ended = |report: &report::Report| matches!(crate::convert::report(report), Report::Ended(of, _) if of == *attempt);
             let is_gone = !agent.spool.reports().any(is_ended);
             holds(is_gone, "no outcome in a spool is given up", || format!("{attempt}"));
         }
@@ -386,8 +381,8 @@ impl World {
         });
         if expected != OutcomeKind::Failed {
             let best = (expected == OutcomeKind::Completed).then(|| val_error(trial, fate.epochs));
-            let is_equal = (outcome.epochs, last, outcome.val_error)
-                == (fate.epochs, fate.epochs, best);
+            let is_equal =
+                (outcome.epochs, last, outcome.val_error) == (fate.epochs, fate.epochs, best);
             holds(is_equal, "each result is the undisturbed run's", || {
                 format!("{trial}: {outcome:?}, {last} epochs of {}", fate.epochs)
             });

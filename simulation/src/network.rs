@@ -153,8 +153,7 @@ impl World {
 
     /// It breaks between its ends; what is in flight may be lost.
     pub(crate) fn cut(&mut self, stream: StreamId) {
-        let (up_lost, down_lost) =
-            (self.random.network.is_heads(), self.random.network.is_heads());
+        let (up_lost, down_lost) = (self.random.network.is_heads(), self.random.network.is_heads());
         let broken = &mut self.streams[stream.0];
         (broken.up.is_cut, broken.down.is_cut) = (true, true);
         if up_lost {

@@ -70,7 +70,8 @@ impl Spool {
     }
 
     pub fn next_batch(&mut self, reports_max: usize) -> Vec<Entry> {
-        let batch: Vec<Entry> = self.entries.range(self.sent..).take(reports_max).cloned().collect();
+        let batch: Vec<Entry> =
+            self.entries.range(self.sent..).take(reports_max).cloned().collect();
         self.sent += batch.len();
         batch
     }

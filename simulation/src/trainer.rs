@@ -91,7 +91,8 @@ impl World {
         let process = self.agents[seat.agent].process.as_mut().expect("a running agent starts it");
         process.trainers[seat.slot] = Some(trainer);
         let start_ms = 100 + self.random.trainers.skewed(self.swarm.start_ms_max);
-        let fails = !self.is_healed && self.random.trainers.chance(self.swarm.start_fails_per_mille);
+        let fails =
+            !self.is_healed && self.random.trainers.chance(self.swarm.start_fails_per_mille);
         let step = match fails {
             true => Step::Exited(exit(FailureCause::TrainerDied, "it ended at its start")),
             false => Step::Ready,
