@@ -16,6 +16,8 @@ use crate::world::{Happening, World};
 
 const DRAIN_MS_MAX: u64 = worker::agent::DRAIN_MS_MAX;
 const DRAIN_ALONE_MS: u64 = 5_000;
+/// A disk that refused is asked again after this time.
+const SPOOL_RETRY_MS: u64 = 5_000;
 /// Coarser than the real one's 100 ms, for speed.
 pub(crate) const TICK_MS: u64 = 1_000;
 
@@ -45,6 +47,8 @@ pub(crate) struct Agent {
     pub store: u64,
     pub checkpoints: BTreeMap<TrialId, u32>,
     pub is_data_broken: bool,
+    /// The spool's file cannot be written before then.
+    pub disk_full_until: u64,
     pub pause: Option<Pause>,
     /// What waits while it is paused.
     waiting: VecDeque<Input>,
@@ -69,6 +73,7 @@ pub(crate) struct Process {
     pub stream_lost_at: u64,
     pub backoff_ms: u64,
     leaving: Option<Leaving>,
+    spool_retry_at: u64,
 }
 
 /// Since when it is leaving.
@@ -100,6 +105,7 @@ impl Agent {
             store: 0,
             checkpoints: BTreeMap::new(),
             is_data_broken: false,
+            disk_full_until: 0,
             pause: None,
             waiting: VecDeque::new(),
         }
@@ -144,6 +150,7 @@ impl World {
             stream_lost_at: 0,
             backoff_ms: BACKOFF_MS_MIN,
             leaving: None,
+            spool_retry_at: 0,
         });
         let life = agent.life;
         self.supervise(index, Event::Begin);
@@ -259,7 +266,13 @@ impl World {
                 self.die(seat(slot, run), FailureCause::TrainerDied, "SIGKILL of its agent");
             }
             Action::Report(report) => {
-                self.agents[index].spool.append(worker::rpc::to_report(report));
+                let now = self.now;
+                let agent = &mut self.agents[index];
+                let is_disk_full = now < agent.disk_full_until;
+                agent.spool.append(worker::rpc::to_report(report), is_disk_full);
+                if is_disk_full {
+                    self.process(index).spool_retry_at = now + SPOOL_RETRY_MS;
+                }
             }
             Action::Warm => {
                 self.process(index).is_warm = true;
@@ -285,9 +298,21 @@ impl World {
     }
 
     fn watch_spool(&mut self, index: usize) {
-        let agent = &self.agents[index];
+        let now = self.now;
+        let agent = &mut self.agents[index];
+        let process = agent.process.as_mut().expect("an agent that takes input runs");
+        if agent.spool.is_behind() && process.spool_retry_at <= now {
+            if now < agent.disk_full_until {
+                process.spool_retry_at = now + SPOOL_RETRY_MS;
+            } else {
+                agent.spool.rewrite();
+            }
+        }
         let (length, most) = (agent.spool.len(), agent.plan.spool_max);
-        if length >= most {
+        if agent.spool.is_behind() {
+            self.audit.see("a spool is not on its disk");
+        }
+        if length >= most || self.agents[index].spool.is_behind() {
             self.supervise(index, Event::SpoolFull(true));
         } else if length < most / 2 {
             self.supervise(index, Event::SpoolFull(false));

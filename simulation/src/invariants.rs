@@ -230,8 +230,9 @@ impl World {
             let Change::AttemptEnded { attempt, end: AttemptEnd::WorkerLost, .. } = change else {
                 continue;
             };
-            let is_ended = |report: &report::Report| matches!(crate::convert::report(report), Report::Ended(of, _) if of == *attempt);
-            let is_gone = !agent.spool.reports().any(is_ended);
+            let mut reports = agent.spool.reports().map(crate::convert::report);
+            let is_gone =
+                !reports.any(|report| matches!(report, Report::Ended(of, _) if of == *attempt));
             holds(is_gone, "no outcome in a spool is given up", || format!("{attempt}"));
         }
     }
