@@ -30,8 +30,8 @@ const IMPURE_WORDS: [&str; 11] = [
 /// The parts of `std` that the scheduler may not reach, by a path or by an import.
 const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "thread"];
 /// Packages that build on a machine without libtorch, and what would end that.
-const PACKAGES_WITHOUT_LIBTORCH: [&str; 4] =
-    ["common", "coordinator", "coordinator/scheduler", "worker"];
+const PACKAGES_WITHOUT_LIBTORCH: [&str; 5] =
+    ["common", "coordinator", "coordinator/scheduler", "simulation", "worker"];
 const LIBTORCH_PACKAGES: [&str; 4] = ["tch", "torch-sys", "gradnet", "trainer"];
 
 fn root() -> PathBuf {

@@ -1,27 +1,23 @@
-//! An agent: the real supervisor in a model of its shell. It mirrors `worker/src/agent/driver.rs`
-//! (`drive`: one input, then reports, heartbeat, spool, leaving; `on_connection`, `on_coordinator`
-//! and `start_anew` line by line) and the loop of `worker/src/connection.rs`.
+//! An agent: the real supervisor in a model of its shell, `worker/src/agent/driver.rs`. It mirrors
+//! `drive` (one input, then reports, heartbeat, spool, leaving), `perform`, `give_up`, `on_stop`,
+//! `watch_spool` and `is_done`; `attachment` has its stream.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use common::ids::{TrialId, WorkerId};
-use scheduler::event::{Device, RunningCohort, WorkerHello};
+use scheduler::event::Device;
 use worker::supervisor::{Action, Event, FailureCause, Order, Run, Supervisor, Time, TrainerEvent};
 
-use crate::network::{End, FromWorker, StreamId, ToWorker};
+use crate::attachment::{Attached, BACKOFF_MS_MIN};
+use crate::network::{End, StreamId, ToWorker};
 use crate::spool::Spool;
 use crate::trainer::{Seat, Trainer, Work};
 use crate::world::{Happening, World};
 
-const HEARTBEAT_MS: u64 = 2_000;
 const DRAIN_MS_MAX: u64 = worker::agent::DRAIN_MS_MAX;
 const DRAIN_ALONE_MS: u64 = 5_000;
-/// Messages that wait for the stream.
-const OUTBOUND_WAITING_MAX: usize = 8;
-const BACKOFF_MS_MIN: u64 = 100;
-const BACKOFF_MS_MAX: u64 = 5_000;
-/// A coordinator that does not answer a hello for so long is not one.
-const WELCOME_WAIT_MS: u64 = 10_000;
+/// A disk that refused is asked again after this time.
+const SPOOL_RETRY_MS: u64 = 5_000;
 /// Coarser than the real one's 100 ms, for speed.
 pub(crate) const TICK_MS: u64 = 1_000;
 
@@ -51,6 +47,8 @@ pub(crate) struct Agent {
     pub store: u64,
     pub checkpoints: BTreeMap<TrialId, u32>,
     pub is_data_broken: bool,
+    /// The spool's file cannot be written before then.
+    pub disk_full_until: u64,
     pub pause: Option<Pause>,
     /// What waits while it is paused.
     waiting: VecDeque<Input>,
@@ -71,18 +69,11 @@ pub(crate) struct Process {
     pub trainers: Vec<Option<Trainer>>,
     started_at: u64,
     is_warm: bool,
-    stream: Option<Attached>,
-    stream_lost_at: u64,
-    backoff_ms: u64,
+    pub stream: Option<Attached>,
+    pub stream_lost_at: u64,
+    pub backoff_ms: u64,
     leaving: Option<Leaving>,
-}
-
-/// Its stream.
-#[derive(Debug)]
-struct Attached {
-    stream: StreamId,
-    heartbeat_at: u64,
-    has_backlog: bool,
+    spool_retry_at: u64,
 }
 
 /// Since when it is leaving.
@@ -114,6 +105,7 @@ impl Agent {
             store: 0,
             checkpoints: BTreeMap::new(),
             is_data_broken: false,
+            disk_full_until: 0,
             pause: None,
             waiting: VecDeque::new(),
         }
@@ -158,6 +150,7 @@ impl World {
             stream_lost_at: 0,
             backoff_ms: BACKOFF_MS_MIN,
             leaving: None,
+            spool_retry_at: 0,
         });
         let life = agent.life;
         self.supervise(index, Event::Begin);
@@ -223,7 +216,7 @@ impl World {
         }
     }
 
-    fn process(&mut self, index: usize) -> &mut Process {
+    pub(crate) fn process(&mut self, index: usize) -> &mut Process {
         self.agents[index].process.as_mut().expect("an agent that takes input runs")
     }
 
@@ -240,7 +233,7 @@ impl World {
         }
     }
 
-    fn supervise(&mut self, index: usize, event: Event) {
+    pub(crate) fn supervise(&mut self, index: usize, event: Event) {
         let now = self.now;
         let process = self.process(index);
         let actions = process.supervisor.apply(Time(now - process.started_at), event);
@@ -273,7 +266,13 @@ impl World {
                 self.die(seat(slot, run), FailureCause::TrainerDied, "SIGKILL of its agent");
             }
             Action::Report(report) => {
-                self.agents[index].spool.append(worker::rpc::to_report(report));
+                let now = self.now;
+                let agent = &mut self.agents[index];
+                let is_disk_full = now < agent.disk_full_until;
+                agent.spool.append(worker::rpc::to_report(report), is_disk_full);
+                if is_disk_full {
+                    self.process(index).spool_retry_at = now + SPOOL_RETRY_MS;
+                }
             }
             Action::Warm => {
                 self.process(index).is_warm = true;
@@ -286,7 +285,7 @@ impl World {
         }
     }
 
-    fn leave(&mut self, index: usize, at_once: bool) {
+    pub(crate) fn leave(&mut self, index: usize, at_once: bool) {
         let now = self.now;
         let process = self.process(index);
         if process.leaving.is_none() {
@@ -298,163 +297,22 @@ impl World {
         }
     }
 
-    /// One try; the connection's own task waits between them.
-    fn connect(&mut self, index: usize) {
-        if self.process(index).stream.is_some() {
-            return;
-        }
-        if !self.coordinator.is_listening() {
-            return self.connect_later(index);
-        }
-        let stream = self.open_stream(index);
-        let hello = FromWorker::Hello { hello: self.hello(index), store: self.agents[index].store };
-        self.log.add(self.now, format_args!("{} {stream:?} {hello:?}", self.agents[index].id));
-        self.send_up(stream, hello);
-        self.agents[index].spool.rewind();
-        let now = self.now;
-        let attached = Attached { stream, heartbeat_at: now, has_backlog: true };
-        self.process(index).stream = Some(attached);
-        self.after(WELCOME_WAIT_MS, Happening::WelcomeDue(stream));
-    }
-
-    fn connect_later(&mut self, index: usize) {
-        let life = self.agents[index].life;
-        let process = self.process(index);
-        let wait_ms = process.backoff_ms;
-        process.backoff_ms = (wait_ms * 2).min(BACKOFF_MS_MAX);
-        self.after(wait_ms, Happening::Connects(index, life));
-    }
-
-    fn hello(&self, index: usize) -> WorkerHello {
-        let agent = &self.agents[index];
-        let supervisor = &agent.process.as_ref().expect("it runs").supervisor;
-        // What is about to end after `start_anew` is of no store that anybody knows.
-        let held = if agent.store == 0 { Vec::new() } else { supervisor.running() };
-        let running = held.into_iter().map(|held| RunningCohort {
-            cohort: held.cohort,
-            slot: u32::try_from(held.slot).expect("few slots"),
-            attempts: held.attempts,
-        });
-        WorkerHello {
-            id: agent.id.clone(),
-            host: "host".into(),
-            program_version: "0.1.0".into(),
-            libtorch_version: "2.11.0".into(),
-            slots: agent.plan.devices.clone(),
-            data_digests: BTreeMap::from([(common::config::Data::Strokes, "digest".into())]),
-            running: running.collect(),
-            draining: supervisor.is_draining(),
-        }
-    }
-
-    /// The coordinator has not answered in time.
-    pub(crate) fn on_welcome_due(&mut self, stream: StreamId) {
-        let due = &self.streams[stream.0];
-        let (agent, life) = (due.agent, due.agent_life);
-        if !due.is_welcome && due.agent_end {
-            self.close(stream, End::Agent);
-            self.input(agent, life, Input::Lost(stream));
-        }
-    }
-
-    fn on_lost(&mut self, index: usize, stream: StreamId) {
-        if self.agents[index].stream() != Some(stream) {
-            return;
-        }
-        let (now, is_welcome) = (self.now, self.streams[stream.0].is_welcome);
-        self.close(stream, End::Agent);
-        let process = self.process(index);
-        process.stream = None;
-        process.stream_lost_at = now;
-        if is_welcome {
-            process.backoff_ms = BACKOFF_MS_MIN;
-        }
-        self.connect_later(index);
-    }
-
-    fn on_said(&mut self, index: usize, stream: StreamId, said: ToWorker) {
-        if self.agents[index].stream() != Some(stream) {
-            return;
-        }
-        self.log.add(self.now, format_args!("{} {stream:?} hears {said:?}", self.agents[index].id));
-        match said {
-            ToWorker::Welcome { adopted, store } => {
-                self.streams[stream.0].is_welcome = true;
-                self.agents[index].store = store;
-                let adopted = adopted.into_iter().collect();
-                self.supervise(index, Event::Welcome { adopted });
-            }
-            ToWorker::Foreign => {
-                // As `start_anew`: attempt numbers of another store mean nothing to this one.
-                self.supervise(index, Event::Welcome { adopted: BTreeSet::new() });
-                self.agents[index].spool.discard();
-                self.agents[index].store = 0;
-            }
-            ToWorker::Lease { slot, cohort } => {
-                self.supervise(index, Event::Lease { slot, cohort });
-            }
-            ToWorker::Acknowledge { through } => self.on_acknowledged(index, stream, through),
-            ToWorker::Stop(attempt) => self.supervise(index, Event::Stop(attempt)),
-            ToWorker::Drain => self.leave(index, false),
-        }
-    }
-
-    fn on_acknowledged(&mut self, index: usize, stream: StreamId, through: u64) {
-        let forgotten = self.agents[index].spool.acknowledge(through);
-        for (_, report) in &forgotten {
-            self.check_acknowledged(stream, report);
-        }
-        for (_, report) in forgotten {
-            let scheduler::event::Report::Ended(attempt, _) = crate::convert::report(&report)
-            else {
-                continue;
-            };
-            // As `forget_checkpoint`.
-            if self.process(index).supervisor.slot_of(attempt.trial).is_none() {
-                self.agents[index].checkpoints.remove(&attempt.trial);
-            }
-        }
-    }
-
-    fn send_reports(&mut self, index: usize) {
-        let agent = &mut self.agents[index];
-        let Some(attached) = agent.process.as_mut().and_then(|it| it.stream.as_mut()) else {
-            return;
-        };
-        let stream = attached.stream;
-        let places = OUTBOUND_WAITING_MAX.saturating_sub(self.streams[stream.0].waiting());
-        for _ in 0..places {
-            let agent = &mut self.agents[index];
-            let reports = agent.spool.next_batch(agent.plan.batch_max);
-            if reports.is_empty() {
-                let attached = self.process(index).stream.as_mut();
-                attached.expect("seen above").has_backlog = false;
-                return;
-            }
-            self.send_up(stream, FromWorker::Reports(reports));
-        }
-    }
-
-    fn send_heartbeat(&mut self, index: usize) {
-        let now = self.now;
-        let process = self.process(index);
-        let draining = process.supervisor.is_draining();
-        let Some(attached) = process.stream.as_mut() else { return };
-        let stream = attached.stream;
-        if attached.heartbeat_at > now || attached.has_backlog {
-            return;
-        }
-        if self.streams[stream.0].waiting() >= OUTBOUND_WAITING_MAX {
-            return;
-        }
-        self.process(index).stream.as_mut().expect("seen above").heartbeat_at = now + HEARTBEAT_MS;
-        self.send_up(stream, FromWorker::Heartbeat { draining });
-    }
-
     fn watch_spool(&mut self, index: usize) {
-        let agent = &self.agents[index];
+        let now = self.now;
+        let agent = &mut self.agents[index];
+        let process = agent.process.as_mut().expect("an agent that takes input runs");
+        if agent.spool.is_behind() && process.spool_retry_at <= now {
+            if now < agent.disk_full_until {
+                process.spool_retry_at = now + SPOOL_RETRY_MS;
+            } else {
+                agent.spool.rewrite();
+            }
+        }
         let (length, most) = (agent.spool.len(), agent.plan.spool_max);
-        if length >= most {
+        if agent.spool.is_behind() {
+            self.audit.see("a spool is not on its disk");
+        }
+        if length >= most || self.agents[index].spool.is_behind() {
             self.supervise(index, Event::SpoolFull(true));
         } else if length < most / 2 {
             self.supervise(index, Event::SpoolFull(false));

@@ -124,6 +124,20 @@ impl World {
         self.after(self.swarm.coordinator_tick_ms, Happening::CoordinatorTick(life));
     }
 
+    /// It is told to stop.
+    pub(crate) fn close_coordinator(&mut self) {
+        self.request(Request::Event(Event::Closing));
+    }
+
+    /// It gives up the stream of a worker.
+    pub(crate) fn give_up_stream(&mut self, agent: usize) {
+        let worker = &self.agents[agent].id;
+        let streams = self.coordinator.serving_mut().map(|serving| &mut serving.streams);
+        if let Some((_, stream)) = streams.and_then(|streams| streams.remove(worker)) {
+            self.stop_reading(stream);
+        }
+    }
+
     /// It is killed.
     pub(crate) fn end_coordinator(&mut self) {
         if !self.coordinator.is_listening() {
@@ -285,10 +299,10 @@ impl World {
         let time = self.coordinator_time();
         let is_tick = matches!(event, Event::Tick);
         let adoptable = self.adoptable(&event);
-        let heard = match &event {
-            Event::Heartbeat { worker, .. } => Some(worker.clone()),
-            _ => None,
-        };
+        let mut heard = None;
+        if let Event::Heartbeat { worker, .. } = &event {
+            heard = Some(worker.clone());
+        }
         if !is_tick {
             self.log.add(self.now, format_args!("apply {event:?}"));
         }

@@ -36,6 +36,12 @@ pub(crate) enum Fault {
     HangTrainer,
     /// The coordinator is killed.
     KillCoordinator,
+    /// The coordinator is told to stop: it hands out nothing more, and then is gone.
+    CloseCoordinator,
+    /// The coordinator gives a stream up, as that of a worker that does not read.
+    CloseStream,
+    /// The disk of a worker's spool is full for a while.
+    FillSpool,
     /// The disk of the store is full for a while.
     FillDisk,
     /// A commit fails, and nobody knows whether it is stored.
@@ -46,7 +52,7 @@ pub(crate) enum Fault {
     NewStore,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 18] = [
     Fault::Break,
     Fault::Stall,
     Fault::KillAgent,
@@ -58,6 +64,9 @@ const FAULTS: [Fault; 15] = [
     Fault::KillTrainer,
     Fault::HangTrainer,
     Fault::KillCoordinator,
+    Fault::CloseCoordinator,
+    Fault::CloseStream,
+    Fault::FillSpool,
     Fault::FillDisk,
     Fault::LoseCommit,
     Fault::SlowDisk,
@@ -236,6 +245,14 @@ impl World {
                 }
             }
             Fault::KillCoordinator => self.end_coordinator(),
+            Fault::CloseCoordinator => {
+                self.close_coordinator();
+                self.after(size.between(100, 5_000), Happening::CoordinatorEnds);
+            }
+            Fault::CloseStream => self.give_up_stream(agent),
+            Fault::FillSpool => {
+                self.agents[agent].disk_full_until = self.now + size.between(1_000, 60_000);
+            }
             Fault::FillDisk => self.store.refuses_until = self.now + size.between(200, 60_000),
             Fault::LoseCommit => {
                 let fate = if size.is_heads() { Fate::Stored } else { Fate::NotStored };

@@ -221,13 +221,10 @@ impl World {
     }
 
     pub(crate) fn check_adopted(&self, adoptable: &[AttemptId], messages: &[Message]) {
-        let mut welcomes = messages.iter().filter_map(|message| match message {
-            Message::Welcome { adopted, .. } => Some(adopted),
-            _ => None,
-        });
-        let welcome = welcomes.next();
         for attempt in adoptable {
-            let goes_on = welcome.is_some_and(|adopted| adopted.contains(attempt));
+            let goes_on = messages.iter().any(|message| {
+                matches!(message, Message::Welcome { adopted, .. } if adopted.contains(attempt))
+            });
             holds(goes_on, "what a worker still runs goes on", || format!("{attempt}"));
         }
     }
@@ -240,8 +237,9 @@ impl World {
             let Change::AttemptEnded { attempt, end: AttemptEnd::WorkerLost, .. } = change else {
                 continue;
             };
-            let is_ended = |report: &report::Report| matches!(crate::convert::report(report), Report::Ended(of, _) if of == *attempt);
-            let is_gone = !agent.spool.reports().any(is_ended);
+            let mut reports = agent.spool.reports().map(crate::convert::report);
+            let is_gone =
+                !reports.any(|report| matches!(report, Report::Ended(of, _) if of == *attempt));
             holds(is_gone, "no outcome in a spool is given up", || format!("{attempt}"));
         }
     }

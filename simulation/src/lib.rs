@@ -5,6 +5,7 @@
 //! spool and connection) is modelled here; each model names the file that it mirrors.
 
 mod agent;
+mod attachment;
 mod convert;
 mod coordinator;
 mod faults;

@@ -24,21 +24,26 @@ pub(crate) struct Spool {
     file: Vec<Entry>,
     /// Records of the file that a power cut leaves.
     synced: usize,
+    /// The file lacks reports that are in memory: the disk refused them.
+    is_behind: bool,
 }
 
 impl Spool {
     pub fn new() -> Spool {
         let (entries, file) = (VecDeque::new(), Vec::new());
-        Spool { entries, sent: 0, next_sequence: 1, file, synced: 0 }
+        Spool { entries, sent: 0, next_sequence: 1, file, synced: 0, is_behind: false }
     }
 
-    pub fn append(&mut self, report: report::Report) {
+    pub fn append(&mut self, report: report::Report, is_disk_full: bool) {
         let is_end = !matches!(report, report::Report::Epoch(_));
         let entry = (self.next_sequence, report);
         self.next_sequence += 1;
-        self.file.push(entry.clone());
-        if is_end {
-            self.synced = self.file.len();
+        self.is_behind |= is_disk_full;
+        if !self.is_behind {
+            self.file.push(entry.clone());
+            if is_end {
+                self.synced = self.file.len();
+            }
         }
         self.entries.push_back(entry);
     }
@@ -52,7 +57,8 @@ impl Spool {
             self.sent -= 1;
             forgotten.push(entry);
         }
-        if self.file.len() - self.entries.len() > IDLE_RECORDS_MAX.max(self.entries.len()) {
+        let idle = self.file.len().saturating_sub(self.entries.len());
+        if !self.is_behind && idle > IDLE_RECORDS_MAX.max(self.entries.len()) {
             self.rewrite();
         }
         forgotten
@@ -89,6 +95,10 @@ impl Spool {
         self.entries.len()
     }
 
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
     /// Records that a power cut may take.
     pub fn unsynced(&self) -> usize {
         self.file.len() - self.synced
@@ -104,7 +114,9 @@ impl Spool {
         self.rewrite();
     }
 
-    fn rewrite(&mut self) {
+    /// Writes the file anew with what is not acknowledged.
+    pub fn rewrite(&mut self) {
+        self.is_behind = false;
         self.file = self.entries.iter().cloned().collect();
         self.synced = self.file.len();
     }

@@ -28,6 +28,7 @@ const HEALED_MS_MAX: u64 = 6 * 3_600_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
     CoordinatorStarts,
+    CoordinatorEnds,
     CoordinatorTick(u64),
     CommitEnds(u64),
     StoreRetry(u64),
@@ -159,6 +160,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::CoordinatorStarts => self.start_coordinator(),
+            Happening::CoordinatorEnds => self.end_coordinator(),
             Happening::CoordinatorTick(life) => self.on_coordinator_tick(life),
             Happening::CommitEnds(life) => self.on_commit_ends(life),
             Happening::StoreRetry(life) => self.on_store_retry(life),
@@ -214,6 +216,7 @@ impl World {
         self.start_coordinator();
         for index in 0..self.agents.len() {
             let agent = &mut self.agents[index];
+            agent.disk_full_until = 0;
             if let Some(pause) = &mut agent.pause {
                 pause.until = self.now;
             }
