@@ -1,4 +1,5 @@
-//! A store for tests that accepts only what may follow from what it holds.
+//! A store for tests that accepts only what may follow from what it holds. `simulation` has it
+//! from here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
