@@ -142,12 +142,11 @@ impl Story {
 
     /// Plays the story on a disk that refuses for a while, with one store that goes on.
     fn struggle(&self, faulty: &Faulty) -> Result<(), String> {
-        let mut store = loop {
-            match faulty.store() {
-                Ok(store) => break store,
-                Err(_) => faulty.fail(Fault::None),
-            }
+        let again = |_| {
+            faulty.fail(Fault::None);
+            faulty.store().map_err(|error| chain(&error))
         };
+        let mut store = faulty.store().or_else(again)?;
         self.prepare(&store);
         let id = store.id().ok();
         let mut at = 0;
