@@ -71,10 +71,6 @@ fn serve_sweep(yaml: &str, folder: &Path, state: &str, port: u16, extra: &[&str]
     Process::start(&mut command)
 }
 
-fn worker(folder: &Path, name: &str, port: u16) -> Process {
-    Process::start(&mut worker_command(folder, name, port))
-}
-
 fn worker_command(folder: &Path, name: &str, port: u16) -> Command {
     let mut command = Command::new(beside("worker"));
     command.args(["--coordinator", &format!("http://127.0.0.1:{port}")]);

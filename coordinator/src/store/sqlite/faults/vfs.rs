@@ -176,7 +176,7 @@ unsafe extern "C" fn open(
             Err(refusal) => Err(refusal),
         };
         let Ok(inode) = inode else { return ffi::SQLITE_CANTOPEN };
-        // As on Unix, also where the file is there: a journal's first sync is also that of the names.
+        // As on Unix: a journal's first sync is also that of the names, new file or not.
         let journals =
             ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_SUPER_JOURNAL | ffi::SQLITE_OPEN_WAL;
         machine.open(inode, creates && flags & journals != 0)
