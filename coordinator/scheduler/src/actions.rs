@@ -47,6 +47,9 @@ impl Scheduler {
 
     pub(crate) fn on_sweep_cancelled(&mut self, name: &SweepName) {
         self.act(name, |scheduler, index| {
+            if scheduler.sweep(index).is_done() {
+                return Acted::Refused("it has ended".into());
+            }
             scheduler.hold(index, Some(Hold::Cancelled));
             let (pending, running) = scheduler.cancel_members(index);
             Acted::Done { pending, running }

@@ -74,10 +74,12 @@ fn paused_sweep_gets_nothing_more_until_it_is_resumed() {
 }
 
 #[test]
-fn sweep_that_has_ended_cannot_be_paused() {
+fn sweep_that_has_ended_cannot_be_paused_or_cancelled() {
     let mut scene = started(1, 1);
     scene.sent(reported("w", 1, 1, vec![completed(attempt(1, 1))]));
     assert_eq!(act(&mut scene, paused("s")).0, refused("it has ended"));
+    assert_eq!(act(&mut scene, cancelled("s")).0, refused("it has ended"));
+    assert_eq!(scene.of("s").state, SweepState::Completed);
 }
 
 #[test]

@@ -118,15 +118,15 @@ const READS_ONLY: &str = "Reads only: running and pending trials go on.";
 pub enum StoreCommand {
     /// Reads the whole store and says what is wrong with it
     #[command(after_help = "SQLite's own integrity check, then what must be true of sweeps, \
-trials, attempts, epochs and outcomes. Works beside a running coordinator and changes nothing. Exit \
-status 1 where something does not hold.")]
+trials, attempts, epochs and outcomes. Works beside a running coordinator and changes nothing. \
+Exit status 1 where something does not hold.")]
     Check,
     /// Copies the store into one file, also while a coordinator writes it
     #[command(
         after_help = "The copy is the store at one moment, and appears when it is whole and \
 on the disk; the coordinator is not held up. To go back to it, stop the coordinator, put the file \
-into an empty directory as gradsweep.db, and start with that --state: trials that ran or ended after \
-the copy are trained again. Workers drop what they have of the other store by themselves."
+into an empty directory as gradsweep.db, and start with that --state: trials that ran or ended \
+after the copy are trained again. Workers drop what they have of the other store by themselves."
     )]
     Backup(BackupArgs),
 }

@@ -29,8 +29,8 @@ const SENTENCES: [(&str, &str); 11] = [
     (
         "attempts are numbered from 1 without a gap",
         "SELECT printf('trial %016x', t.id) FROM trials t
-         LEFT JOIN (SELECT trial, count(*) AS many, max(number) AS last FROM attempts GROUP BY trial) a
-            ON a.trial = t.id
+         LEFT JOIN (SELECT trial, count(*) AS many, max(number) AS last FROM attempts
+            GROUP BY trial) a ON a.trial = t.id
          WHERE coalesce(a.many, 0) <> t.attempts OR coalesce(a.last, 0) <> t.attempts",
     ),
     (

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::processes::{Host, led, program};
 
 /// Columns that tell of time and not of the trial.
-const OF_TIME: [&str; 3] = ["seconds", "examples_per_second", "attempts"];
+const OF_TIME: [&str; 4] = ["seconds", "examples_per_second", "attempts", "epochs_repeated"];
 
 /// A sweep's rows by trial; a row of an epoch also by its place in the history.
 #[derive(PartialEq, Debug, Default)]
