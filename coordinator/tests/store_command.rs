@@ -222,6 +222,10 @@ fn a_backup_is_a_whole_store_of_one_moment_while_another_is_written() {
     assert_eq!(status, Some(2));
     assert!(stderr.contains("exists; --force replaces it"), "{stderr}");
     assert_eq!(run(&state, &["backup", file_text, "--force"]).0, Some(0));
+    let own = state.join("gradsweep.db");
+    let (status, _, stderr) = run(&state, &["backup", own.to_str().unwrap(), "--force"]);
+    assert_eq!(status, Some(2));
+    assert!(stderr.contains("is the store itself"), "{stderr}");
     let (status, _, stderr) = run(&state, &["backup", "/nowhere/copy"]);
     assert_eq!(status, Some(1), "{stderr}");
 }

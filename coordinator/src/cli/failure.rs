@@ -53,7 +53,9 @@ impl From<QueryError> for Failure {
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Failure {
         match error {
-            BackupError::Exists { .. } => Failure::Mistake(chain(&error)),
+            BackupError::Exists { .. } | BackupError::Itself { .. } => {
+                Failure::Mistake(chain(&error))
+            }
             BackupError::File { .. } | BackupError::Copy(_) => Failure::Failed(error.into()),
         }
     }

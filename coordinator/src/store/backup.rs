@@ -23,6 +23,12 @@ pub enum BackupError {
         /// The file.
         path: PathBuf,
     },
+    /// It would replace what it is a copy of.
+    #[error("{} is the store itself; name another file", path.display())]
+    Itself {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be made.
     #[error("cannot {step} {}", path.display())]
     File {
@@ -47,6 +53,9 @@ pub fn backup(
     to: &Path,
     force: bool,
 ) -> Result<u64, BackupError> {
+    if to.canonicalize().is_ok_and(|to| store.canonicalize().is_ok_and(|store| to == store)) {
+        return Err(BackupError::Itself { path: to.into() });
+    }
     if !force && to.exists() {
         return Err(BackupError::Exists { path: to.into() });
     }
