@@ -239,14 +239,6 @@ impl Scheduler {
         let is_cancelled = self.trial(trial).state == State::Ended(OutcomeKind::Cancelled);
         is_cancelled && !self.sweep(sweep).is_cancelled()
     }
-
-    /// The members that came while the sweep was cancelled are, too.
-    pub(crate) fn cancel_late_members(&mut self, index: SweepIndex) {
-        let sweep = self.sweep(index);
-        if sweep.is_cancelled() && sweep.expansion == Expansion::Done {
-            self.cancel_members(index);
-        }
-    }
 }
 
 fn may_reopen(state: State) -> bool {

@@ -211,7 +211,9 @@ impl Scheduler {
         sweep.applied.removed = removed.len() as u64;
         sweep.expansion = Expansion::Done;
         self.store(Change::SweepExpanded(name.clone()));
-        self.cancel_late_members(index);
+        if self.sweep(index).is_cancelled() {
+            self.cancel_members(index);
+        }
         self.touched.insert(index);
         self.lease_due = true;
     }

@@ -1,18 +1,15 @@
 //! The commands that change what runs: they need a running coordinator, and return when what they
 //! did is stored.
 
-use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 
-use common::spec;
 use common::wire::sweep_service_client::SweepServiceClient;
 use common::wire::{ActOnSweepRequest, ActedResponse, ApplySweepRequest, DrainWorkerRequest};
 use tonic::transport::Channel;
 
 use super::output::Output;
 use super::source::{Source, answer};
-use super::{ActArgs, ApplyArgs, DrainArgs, Failure, Place};
-use crate::config;
+use super::{ActArgs, ApplyArgs, DrainArgs, Failure, Place, plan};
 use crate::options::Global;
 
 type Client = SweepServiceClient<Channel>;
@@ -29,20 +26,7 @@ fn tell(line: &str) -> Result<(), Failure> {
 
 /// `apply`.
 pub(super) async fn apply(args: &ApplyArgs, global: &Global) -> Result<(), Failure> {
-    let file = args.file.display().to_string();
-    let text = fs::read_to_string(&args.file)
-        .map_err(|error| Failure::Mistake(format!("cannot read the sweep file {file}: {error}")))?;
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (sweep, warnings) = spec::load(&text, &file, &args.reading.to_spec())
-        .map_err(|errors| Failure::Report(errors.render(colour)))?;
-    let mut mistakes = Vec::new();
-    config::check_set_targets(&args.reading, std::slice::from_ref(&sweep), &mut mistakes);
-    if !mistakes.is_empty() {
-        return Err(Failure::Report(format!("{}\n", mistakes.join("\n"))));
-    }
-    for warning in &warnings {
-        io::stderr().lock().write_all(warning.render(colour).as_bytes())?;
-    }
+    let (sweep, _) = plan::read(&args.file, &args.reading)?;
     let request = ApplySweepRequest {
         yaml: sweep.yaml,
         prune: args.prune,

@@ -2,35 +2,47 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use common::config::{Model, Param};
+use common::spec::Sweep;
 use common::{params, spec};
 
 use super::{Failure, PlanArgs, output::Output};
 use crate::config;
+use crate::options::SweepOptions;
 use crate::plan::{self, Plan};
 use crate::render;
 
 /// Plans the file.
 pub(super) fn run(args: &PlanArgs) -> Result<(), Failure> {
-    let file = args.file.display().to_string();
-    let text = fs::read_to_string(&args.file)
+    let (sweep, warnings) = read(&args.file, &args.reading)?;
+    let plan = Plan::new(&sweep, &warnings);
+    let mut out = Output::stdout();
+    plan::write(&plan, &sweep, args.format, args.trials, &mut out)?;
+    out.finish()
+}
+
+/// Reads and checks a sweep file; tells its warnings.
+pub(super) fn read(
+    path: &Path,
+    reading: &SweepOptions,
+) -> Result<(Sweep, Vec<spec::Warning>), Failure> {
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path)
         .map_err(|error| Failure::Mistake(format!("cannot read the sweep file {file}: {error}")))?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (sweep, warnings) = spec::load(&text, &file, &args.reading.to_spec())
+    let (sweep, warnings) = spec::load(&text, &file, &reading.to_spec())
         .map_err(|errors| Failure::Report(ended(errors.render(colour))))?;
     let mut mistakes = Vec::new();
-    config::check_set_targets(&args.reading, std::slice::from_ref(&sweep), &mut mistakes);
+    config::check_set_targets(reading, std::slice::from_ref(&sweep), &mut mistakes);
     if !mistakes.is_empty() {
         return Err(Failure::Report(ended(mistakes.join("\n"))));
     }
     for warning in &warnings {
         io::stderr().lock().write_all(ended(warning.render(colour).to_owned()).as_bytes())?;
     }
-    let plan = Plan::new(&sweep, &warnings);
-    let mut out = Output::stdout();
-    plan::write(&plan, &sweep, args.format, args.trials, &mut out)?;
-    out.finish()
+    Ok((sweep, warnings))
 }
 
 /// With a line break at its end.
