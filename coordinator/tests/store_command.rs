@@ -147,6 +147,8 @@ fn each_damage_is_found_and_told() {
         ("UPDATE outcomes SET attempt = 1", "its trial's latest attempt"),
         ("DELETE FROM epochs WHERE attempt = 1 AND epoch = 1", "starts within"),
         ("UPDATE epochs SET epoch = 9 WHERE attempt = 2 AND epoch = 3", "follow each other"),
+        ("UPDATE epochs SET cohort = cohort + 99", "its attempt's cohort"),
+        ("UPDATE attempts SET last_epoch = last_epoch + 1", "first and last epoch"),
         ("UPDATE trials SET seed = 0", "config and seed"),
         ("UPDATE members SET place = 1", "places of their own"),
         ("UPDATE sweeps SET completed_unix_ms = 4", "no open member"),

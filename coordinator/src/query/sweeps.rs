@@ -144,7 +144,8 @@ fn state(expanded: bool, hold: Option<&Hold>, trials: &wire::TrialCounts) -> Str
 /// Length of the history of a trial without outcome.
 pub(super) fn epochs_so_far(connection: &Connection, trial: i64) -> rusqlite::Result<u32> {
     let mut statement = connection.prepare_cached(
-        "SELECT epoch FROM epochs WHERE trial = ? ORDER BY attempt DESC, epoch DESC LIMIT 1",
+        "SELECT last FROM recorded WHERE trial = ? AND last IS NOT NULL
+         ORDER BY attempt DESC LIMIT 1",
     )?;
     let mut rows = statement.query([trial])?;
     rows.next()?.map_or(Ok(0), |row| row.get(0))

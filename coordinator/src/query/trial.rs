@@ -175,8 +175,8 @@ fn pending_reason(trial: &wire::Trial) -> String {
 /// First and last epoch by attempt, for attempts that have epochs.
 pub(super) fn recorded(connection: &Connection, trial: i64) -> rusqlite::Result<Vec<Recorded>> {
     let mut statement = connection.prepare_cached(
-        "SELECT attempt, min(epoch), max(epoch) FROM epochs WHERE trial = ?
-         GROUP BY attempt ORDER BY attempt",
+        "SELECT attempt, first, last FROM recorded WHERE trial = ? AND first IS NOT NULL
+         ORDER BY attempt",
     )?;
     let read = |row: &Row<'_>| {
         Ok(Recorded { attempt: row.get(0)?, first: row.get(1)?, last: row.get(2)? })
@@ -295,10 +295,11 @@ pub(super) fn epochs_of(
     rows_max: u32,
 ) -> rusqlite::Result<Vec<wire::EpochReport>> {
     let mut statement = connection.prepare_cached(
-        "SELECT epoch, train_loss, train_error, val_loss, val_error, gate, lr, grad_norm,
+        "SELECT e.epoch, train_loss, train_error, val_loss, val_error, gate, lr, grad_norm,
             examples_per_second, seconds, examples
-         FROM epochs WHERE trial = ?1 AND attempt = ?2 AND epoch BETWEEN ?3 AND ?4
-         ORDER BY epoch LIMIT ?5",
+         FROM attempts a JOIN epochs e
+            ON e.cohort = a.cohort AND e.epoch = ?3 AND e.trial = a.trial
+         WHERE a.trial = ?1 AND a.number = ?2",
     )?;
     let number =
         |row: &Row<'_>, at| row.get(at).map(|value: Option<f64>| value.unwrap_or(f64::NAN));
@@ -318,7 +319,13 @@ pub(super) fn epochs_of(
             examples: row.get::<_, i64>(10)?.cast_unsigned(),
         })
     };
-    statement.query_map((trial, part.attempt, part.first, part.last, rows_max), read)?.collect()
+    // One by one: between two epochs of a trial lie those of its companions.
+    let last = part.last.min(part.first.saturating_add(rows_max - 1));
+    let mut found = Vec::new();
+    for epoch in part.first..=last {
+        found.extend(statement.query_row((trial, part.attempt, epoch), read).optional()?);
+    }
+    Ok(found)
 }
 
 struct Log {

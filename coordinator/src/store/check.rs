@@ -13,7 +13,7 @@ use super::sqlite;
 const EXAMPLES_MAX: usize = 5;
 
 /// What must be true of the rows, and a query for whatever contradicts it.
-const SENTENCES: [(&str, &str); 11] = [
+const SENTENCES: [(&str, &str); 13] = [
     (
         "a running trial has one open attempt, its latest",
         "SELECT printf('trial %016x', t.id) FROM trials t
@@ -52,6 +52,20 @@ const SENTENCES: [(&str, &str); 11] = [
         "an attempt's epochs follow each other",
         "SELECT printf('trial %016x, attempt %d', trial, attempt) FROM epochs
          GROUP BY trial, attempt HAVING count(*) <> max(epoch) - min(epoch) + 1 OR min(epoch) < 1",
+    ),
+    (
+        "an epoch is of its attempt's cohort",
+        "SELECT printf('trial %016x, attempt %d, epoch %d', e.trial, e.attempt, e.epoch)
+         FROM epochs e LEFT JOIN attempts a ON a.trial = e.trial AND a.number = e.attempt
+         WHERE a.cohort IS NOT e.cohort",
+    ),
+    (
+        "an attempt that ended knows its first and last epoch, one that runs does not",
+        "SELECT printf('trial %016x, attempt %d', a.trial, a.number) FROM attempts a
+         LEFT JOIN (SELECT trial, attempt, min(epoch) AS first, max(epoch) AS last FROM epochs
+            GROUP BY trial, attempt) e ON e.trial = a.trial AND e.attempt = a.number
+         WHERE a.first_epoch IS NOT iif(a.ended IS NULL, NULL, e.first)
+            OR a.last_epoch IS NOT iif(a.ended IS NULL, NULL, e.last)",
     ),
     (
         "an attempt starts within its trial's history, or right after it",

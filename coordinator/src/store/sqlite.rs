@@ -29,8 +29,11 @@ pub const FILE_NAME: &str = "gradsweep.db";
 
 /// Schema steps; the file's version is the number of those that it went through. A released
 /// step never changes.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("sqlite/schema/001.sql"), include_str!("sqlite/schema/002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("sqlite/schema/001.sql"),
+    include_str!("sqlite/schema/002.sql"),
+    include_str!("sqlite/schema/003.sql"),
+];
 /// Newest schema version, that of this program.
 pub(crate) const VERSION: i64 = MIGRATIONS.len().cast_signed() as i64;
 /// Marks the file as ours: "grad" in ASCII.

@@ -34,11 +34,12 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT m.trial, e.attempt, min(e.epoch), max(e.epoch)
+                "SELECT m.trial, r.attempt, r.first, r.last
                  FROM members m JOIN trials t ON t.id = m.trial
-                 LEFT JOIN epochs e ON t.attempts > 1 AND e.trial = t.id
+                 LEFT JOIN recorded r
+                    ON t.attempts > 1 AND r.trial = t.id AND r.first IS NOT NULL
                  WHERE m.sweep = ?1 AND (?2 OR m.removed = 0)
-                 GROUP BY m.trial, e.attempt ORDER BY m.trial, e.attempt",
+                 ORDER BY m.trial, r.attempt",
             )
             .map_err(wrong)?;
         let mut rows = statement.query((sweep.id, removed)).map_err(wrong)?;

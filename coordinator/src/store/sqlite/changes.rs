@@ -305,7 +305,8 @@ impl<'c> Rows<'c> {
             params![key(attempt.trial), attempt.number],
         )?;
         self.one(
-            "UPDATE attempts SET ended = NULL, ended_unix_ms = NULL, counted = 0, message = ''
+            "UPDATE attempts SET ended = NULL, ended_unix_ms = NULL, counted = 0, message = '',
+                first_epoch = NULL, last_epoch = NULL
              WHERE trial = ?1 AND number = ?2",
             params![key(attempt.trial), attempt.number],
         )
@@ -330,7 +331,10 @@ impl<'c> Rows<'c> {
         };
         let trial = key(attempt.trial);
         self.one(
-            "UPDATE attempts SET ended = ?3, ended_unix_ms = ?4, counted = ?5, message = ?6
+            "UPDATE attempts SET ended = ?3, ended_unix_ms = ?4, counted = ?5, message = ?6,
+                (first_epoch, last_epoch) = (
+                    SELECT first, last FROM recorded WHERE trial = ?1 AND attempt = ?2
+                )
              WHERE trial = ?1 AND number = ?2",
             params![trial, attempt.number, text::of_end(end), self.at_unix_ms, counted, message],
         )?;
@@ -350,26 +354,34 @@ impl<'c> Rows<'c> {
     }
 
     fn epoch_recorded(&self, attempt: AttemptId, metrics: &EpochMetrics) -> Done {
-        self.prepare(
-            "INSERT INTO epochs (trial, attempt, epoch, train_loss, train_error, val_loss,
+        self.one(
+            "INSERT INTO epochs (cohort, trial, attempt, epoch, train_loss, train_error, val_loss,
                 val_error, gate, lr, grad_norm, examples_per_second, seconds, examples)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             SELECT cohort, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+             FROM attempts WHERE trial = ?1 AND number = ?2",
+            params![
+                key(attempt.trial),
+                attempt.number,
+                metrics.epoch,
+                metrics.train_loss,
+                metrics.train_error,
+                metrics.val_loss,
+                metrics.val_error,
+                metrics.gate,
+                metrics.lr,
+                metrics.grad_norm,
+                metrics.examples_per_second,
+                metrics.seconds,
+                metrics.examples.cast_signed(),
+            ],
+        )?;
+        // Late, from a worker that was lost and came back.
+        self.prepare(
+            "UPDATE attempts SET first_epoch = min(coalesce(first_epoch, ?3), ?3),
+                last_epoch = max(coalesce(last_epoch, ?3), ?3)
+             WHERE trial = ?1 AND number = ?2 AND ended IS NOT NULL",
         )?
-        .execute(params![
-            key(attempt.trial),
-            attempt.number,
-            metrics.epoch,
-            metrics.train_loss,
-            metrics.train_error,
-            metrics.val_loss,
-            metrics.val_error,
-            metrics.gate,
-            metrics.lr,
-            metrics.grad_norm,
-            metrics.examples_per_second,
-            metrics.seconds,
-            metrics.examples.cast_signed(),
-        ])?;
+        .execute(params![key(attempt.trial), attempt.number, metrics.epoch])?;
         Ok(())
     }
 

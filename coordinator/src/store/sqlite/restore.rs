@@ -123,10 +123,14 @@ fn sweeps(
 /// What a sweep used of its budget: a cohort's members share the seconds of its slot.
 fn slot_seconds(snapshot: &Connection, sweep: i64) -> rusqlite::Result<f64> {
     snapshot.query_row(
-        "SELECT total(e.seconds / a.cohort_size) FROM members m
-         JOIN epochs e ON e.trial = m.trial
-         JOIN attempts a ON a.trial = e.trial AND a.number = e.attempt
-         WHERE m.sweep = ? AND m.removed = 0 AND e.seconds >= 0 AND e.seconds < 9e999",
+        "WITH sizes AS MATERIALIZED (
+            SELECT DISTINCT a.cohort, a.cohort_size
+            FROM members m JOIN attempts a ON a.trial = m.trial WHERE m.sweep = ?1
+         )
+         SELECT total(e.seconds / s.cohort_size)
+         FROM sizes s CROSS JOIN epochs e ON e.cohort = s.cohort
+         JOIN members m ON m.sweep = ?1 AND m.trial = e.trial
+         WHERE m.removed = 0 AND e.seconds >= 0 AND e.seconds < 9e999",
         [sweep],
         |row| row.get(0),
     )
@@ -243,8 +247,9 @@ struct Latest {
     val_error: Option<f64>,
 }
 
-const LATEST_EPOCH: &str = "SELECT attempt, epoch, val_error FROM epochs WHERE trial = ?
-    ORDER BY attempt DESC, epoch DESC LIMIT 1";
+const LATEST_EPOCH: &str = "SELECT r.attempt, e.epoch, e.val_error FROM recorded r
+    JOIN epochs e ON e.cohort = r.cohort AND e.epoch = r.last AND e.trial = r.trial
+    WHERE r.trial = ? ORDER BY r.attempt DESC LIMIT 1";
 
 fn latest_epoch(statement: &mut Statement<'_>, trial: i64) -> rusqlite::Result<Latest> {
     let mut rows = statement.query([trial])?;
