@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::ids::{AttemptId, CohortId};
 use common::spec::{self, Sweep};
 use coordinator::store::{SqliteStore, Store};
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use scheduler::Change;
 use scheduler::event::{
     AttemptEnd, EpochMetrics, Fusion, Outcome, OutcomeKind, Provenance, SweepHeader, Trial,
@@ -130,7 +130,7 @@ fn a_store_that_is_right_is_said_to_be() {
     let _store = filled(folder.path());
     let (status, stdout, stderr) = run(folder.path(), &["check"]);
     let rows = "1 sweeps, 8 members, 4 configs, 8 trials, 7 attempts, 13 epochs, 3 outcomes\n";
-    let expected = format!("the store is whole: schema version 2, {rows}");
+    let expected = format!("the store is whole: schema version 3, {rows}");
     assert_eq!((status, stdout.as_str(), stderr.as_str()), (Some(0), expected.as_str(), ""));
     let (status, _, stderr) = run(&folder.path().join("nowhere"), &["check"]);
     assert_eq!(status, Some(2), "{stderr}");
@@ -147,7 +147,7 @@ fn each_damage_is_found_and_told() {
         ("UPDATE outcomes SET attempt = 1", "its trial's latest attempt"),
         ("DELETE FROM epochs WHERE attempt = 1 AND epoch = 1", "starts within"),
         ("UPDATE epochs SET epoch = 9 WHERE attempt = 2 AND epoch = 3", "follow each other"),
-        ("UPDATE epochs SET cohort = cohort + 99", "its attempt's cohort"),
+        ("UPDATE epochs SET cohort = cohort + 99", "an attempt's cohort"),
         ("UPDATE attempts SET last_epoch = last_epoch + 1", "first and last epoch"),
         ("UPDATE trials SET seed = 0", "config and seed"),
         ("UPDATE members SET place = 1", "places of their own"),
@@ -174,9 +174,14 @@ fn a_page_that_was_overwritten_is_found() {
     let folder = tempfile::tempdir().unwrap();
     drop(filled(folder.path()));
     let file = folder.path().join("gradsweep.db");
+    let connection = Connection::open(&file).unwrap();
+    let sql = "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size
+        WHERE name = 'outcomes'";
+    let read = |row: &Row<'_>| Ok((row.get::<_, u32>(0)? as usize, row.get::<_, u32>(1)? as usize));
+    let (page, size) = connection.query_row(sql, (), read).unwrap();
+    drop(connection);
     let mut bytes = std::fs::read(&file).unwrap();
-    let middle = bytes.len() / 2 / 4096 * 4096;
-    bytes[middle..middle + 4096].fill(0xa5);
+    bytes[(page - 1) * size..page * size].fill(0xa5);
     std::fs::write(&file, bytes).unwrap();
     let (status, stdout, stderr) = run(folder.path(), &["check"]);
     assert_eq!(status, Some(1), "{stdout}{stderr}");

@@ -24,8 +24,10 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use common::ids::TrialId;
 use common::spec::{self, Sweep};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
+use common::wire;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction};
 
 use crate::store::backup::{self, BackupError};
 use crate::store::sqlite::{self, BUSY_TIMEOUT, STATEMENTS_CACHED};
@@ -48,6 +50,25 @@ pub struct Reader {
 struct Known {
     id: i64,
     name: String,
+}
+
+/// A trial that exists.
+#[derive(Clone, Copy)]
+struct KnownTrial {
+    row: i64,
+    id: TrialId,
+}
+
+impl KnownTrial {
+    /// From a row of `trials`: the places of its `id` and its `hash`.
+    fn read(row: &Row<'_>, id: usize, hash: usize) -> rusqlite::Result<KnownTrial> {
+        let hash: i64 = row.get(hash)?;
+        Ok(KnownTrial { row: row.get(id)?, id: TrialId(hash.cast_unsigned()) })
+    }
+
+    fn attempt(self, number: u32) -> wire::AttemptId {
+        wire::AttemptId { trial: self.id.to_string(), attempt: number }
+    }
 }
 
 impl Reader {

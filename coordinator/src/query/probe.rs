@@ -10,7 +10,7 @@ use common::wire;
 
 use super::expect::{settings_of, varying};
 use super::rise::{self, Course, Point};
-use super::{Known, QueryError, Reader, history, statistics, trial};
+use super::{Known, KnownTrial, QueryError, Reader, history, statistics, trial};
 
 /// The word of `dropout` that makes a trial a probe.
 const PROBE: &str = "probe";
@@ -62,7 +62,7 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT t.config, t.id, t.state FROM members m JOIN trials t ON t.id = m.trial
+                "SELECT t.config, t.id, t.hash, t.state FROM members m JOIN trials t ON t.id = m.trial
                  WHERE m.sweep = ?1 AND m.removed = 0 ORDER BY m.place, m.trial",
             )
             .map_err(wrong)?;
@@ -76,8 +76,8 @@ impl Reader {
                 probes.push((config, Vec::new()));
             }
             if let Some(place) = places.get(&id) {
-                let trial = (row.get(1).map_err(wrong)?, row.get(2).map_err(wrong)?);
-                probes[*place].1.push(trial);
+                let trial = KnownTrial::read(row, 1, 2).map_err(wrong)?;
+                probes[*place].1.push((trial, row.get(3).map_err(wrong)?));
             }
         }
         Ok(probes)
@@ -86,17 +86,17 @@ impl Reader {
     fn probe_config(
         &self,
         config: &Config,
-        trials: &[(i64, String)],
+        trials: &[(KnownTrial, String)],
         with_curve: bool,
     ) -> Result<wire::ProbeConfig, QueryError> {
         let p = config.number(Param::P).unwrap_or(0.0);
         let examples = config.count(Param::ValExamples);
         let examples = examples.unwrap_or_else(|| config.data.examples().validation);
         let mut found = Found::default();
-        for (id, state) in trials {
+        for (trial, state) in trials {
             match state.as_str() {
                 "completed" => {
-                    let epochs = self.epochs(*id, p)?;
+                    let epochs = self.epochs(*trial, p)?;
                     let points: Vec<Point> = epochs.iter().map(|(_, point)| *point).collect();
                     found.add(rise::course(&points, examples));
                     found.curve.extend(epochs.iter().filter(|_| with_curve));
@@ -110,12 +110,12 @@ impl Reader {
     }
 
     /// The history of a trial: epoch, rate and validation error.
-    fn epochs(&self, id: i64, p: f64) -> Result<Vec<(u32, Point)>, QueryError> {
+    fn epochs(&self, trial: KnownTrial, p: f64) -> Result<Vec<(u32, Point)>, QueryError> {
         let wrong = self.wrong("the epochs");
-        let recorded = trial::recorded(&self.connection, id).map_err(wrong)?;
+        let recorded = trial::recorded(&self.connection, trial).map_err(wrong)?;
         let mut epochs = Vec::new();
         for part in history::parts(&recorded) {
-            let page = trial::epochs_of(&self.connection, id, part, u32::MAX).map_err(wrong)?;
+            let page = trial::epochs_of(&self.connection, trial, part, u32::MAX).map_err(wrong)?;
             for epoch in page {
                 let point = Point { rate: epoch.gate * p, val_error: epoch.val_error };
                 epochs.push((epoch.epoch, point));
@@ -126,7 +126,7 @@ impl Reader {
 }
 
 /// A config with its trials and their states.
-type Probe = (Config, Vec<(i64, String)>);
+type Probe = (Config, Vec<(KnownTrial, String)>);
 
 /// What the trials of a config show.
 #[derive(Default)]

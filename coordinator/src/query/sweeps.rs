@@ -7,7 +7,7 @@ use common::wire;
 use rusqlite::{Connection, Row};
 use scheduler::event::Hold;
 
-use super::{QueryError, Reader};
+use super::{KnownTrial, QueryError, Reader};
 use crate::store::text;
 
 /// Failures that a sweep's answer has.
@@ -53,7 +53,7 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, connection: &Connection, row: &Row<'_>) -> rusqlite::Result<()> {
-        let trial: i64 = row.get(0)?;
+        let trial = KnownTrial::read(row, 0, 7)?;
         if row.get(3)? {
             self.trials.removed += 1;
             return Ok(());
@@ -74,13 +74,13 @@ impl Tally {
         self.epochs += match row.get::<_, Option<u32>>(5)? {
             Some(epochs) => epochs.into(),
             None if attempts == 0 => 0,
-            None => epochs_so_far(connection, trial)?.into(),
+            None => epochs_so_far(connection, trial.row)?.into(),
         };
         let val_error: Option<f64> = row.get(6)?;
         if let Some(error) = val_error.filter(|error| state == "completed" && error.is_finite())
             && self.best.is_none_or(|(least, _)| error < least)
         {
-            self.best = Some((error, TrialId(trial.cast_unsigned())));
+            self.best = Some((error, trial.id));
         }
         Ok(())
     }
@@ -102,7 +102,7 @@ fn overview(connection: &Connection, name: &str) -> rusqlite::Result<wire::Sweep
     let mut tally = Tally::default();
     let mut members = connection.prepare_cached(
         "SELECT t.id, t.config, t.state, m.removed, t.attempts, iif(o.attempt, o.epochs, NULL),
-            o.val_error
+            o.val_error, t.hash
          FROM members m JOIN trials t ON t.id = m.trial LEFT JOIN outcomes o ON o.trial = t.id
          WHERE m.sweep = ?",
     )?;
@@ -167,8 +167,9 @@ fn lost_attempts(connection: &Connection, sweep: i64) -> rusqlite::Result<Vec<wi
 
 fn failures(connection: &Connection, sweep: i64) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.trial, o.reason FROM outcomes o JOIN members m
+        "SELECT t.hash, o.reason FROM outcomes o JOIN members m
             ON m.sweep = ?1 AND m.trial = o.trial AND m.removed = 0
+         JOIN trials t ON t.id = o.trial
          WHERE o.kind = 'failed' ORDER BY o.ended_unix_ms DESC, o.trial LIMIT ?2",
     )?;
     let mut found = Vec::new();

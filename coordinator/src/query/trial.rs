@@ -1,11 +1,10 @@
 //! One trial: parameters, attempts, the history that counts, and what its trainers left behind.
 
-use common::ids::TrialId;
 use common::wire;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::history::{self, Recorded};
-use super::{Elsewhere, Known, QueryError, Reader};
+use super::{Elsewhere, Known, KnownTrial, QueryError, Reader};
 use crate::store::text;
 
 /// Epochs of an answer, the newest: with all else it stays under a message's size. A table of
@@ -28,14 +27,14 @@ impl Reader {
     /// `ATTEMPTS_MAX` attempts and `EPOCHS_MAX` epochs.
     pub fn trial(&self, sweep: &str, trial: &str) -> Result<wire::Trial, QueryError> {
         let snapshot = self.snapshot()?;
-        let id = self.resolve(&self.known(sweep)?, trial)?;
+        let trial = self.resolve(&self.known(sweep)?, trial)?;
         let wrong = self.wrong("the trial");
-        let mut answer = head(&snapshot, id).map_err(wrong)?;
-        let recorded = recorded(&snapshot, id).map_err(wrong)?;
-        answer.attempts = attempts(&snapshot, id, &recorded).map_err(wrong)?;
+        let mut answer = head(&snapshot, trial).map_err(wrong)?;
+        let recorded = recorded(&snapshot, trial).map_err(wrong)?;
+        answer.attempts = attempts(&snapshot, trial, &recorded).map_err(wrong)?;
         answer.pending_reason = pending_reason(&answer);
-        answer.outcome = outcome(&snapshot, id).map_err(wrong)?;
-        answer.epochs = newest_epochs(&snapshot, id, &recorded).map_err(wrong)?;
+        answer.outcome = outcome(&snapshot, trial).map_err(wrong)?;
+        answer.epochs = newest_epochs(&snapshot, trial, &recorded).map_err(wrong)?;
         Ok(answer)
     }
 
@@ -43,8 +42,8 @@ impl Reader {
     /// cohort failed, since the others leave nothing behind.
     pub fn log(&self, sweep: &str, trial: &str) -> Result<wire::GetLogResponse, QueryError> {
         let snapshot = self.snapshot()?;
-        let id = self.resolve(&self.known(sweep)?, trial)?;
-        let mut logs = logs(&snapshot, id).map_err(self.wrong("the logs"))?;
+        let trial = self.resolve(&self.known(sweep)?, trial)?;
+        let mut logs = logs(&snapshot, trial).map_err(self.wrong("the logs"))?;
         logs.reverse();
         let mut text = String::new();
         let is_alone = logs.len() == 1;
@@ -64,20 +63,23 @@ impl Reader {
         Ok(wire::GetLogResponse { text, source })
     }
 
-    fn resolve(&self, sweep: &Known, start: &str) -> Result<i64, QueryError> {
+    fn resolve(&self, sweep: &Known, start: &str) -> Result<KnownTrial, QueryError> {
         let start = start.to_ascii_lowercase();
         let range = range(&start)
             .ok_or_else(|| QueryError::TrialText { trial: start.chars().take(80).collect() })?;
         let wrong = self.wrong("the members");
-        let matches: Vec<i64> = self
+        let matches: Vec<KnownTrial> = self
             .connection
             .prepare_cached(
-                "SELECT trial FROM members WHERE sweep = ?1 AND trial BETWEEN ?2 AND ?3
-                 ORDER BY trial LIMIT ?4",
+                "SELECT t.id, t.hash FROM trials t
+                 JOIN members m ON m.sweep = ?1 AND m.trial = t.id
+                 WHERE t.hash BETWEEN ?2 AND ?3 ORDER BY t.hash LIMIT ?4",
             )
             .and_then(|mut statement| {
                 statement
-                    .query_map((sweep.id, range.0, range.1, MATCHES_MAX), |row| row.get(0))?
+                    .query_map((sweep.id, range.0, range.1, MATCHES_MAX), |row| {
+                        KnownTrial::read(row, 0, 1)
+                    })?
                     .collect()
             })
             .map_err(wrong)?;
@@ -86,7 +88,7 @@ impl Reader {
             [] => Err(self.unknown_trial(sweep, start, range).unwrap_or_else(wrong)),
             several => Err(QueryError::AmbiguousTrial {
                 trial: start,
-                matches: several.iter().map(|id| display(*id)).collect(),
+                matches: several.iter().map(|trial| trial.id.to_string()).collect(),
             }),
         }
     }
@@ -104,7 +106,8 @@ impl Reader {
         )?;
         let mut statement = self.connection.prepare_cached(
             "SELECT name FROM sweeps WHERE EXISTS (
-                SELECT 1 FROM members WHERE sweep = sweeps.id AND trial BETWEEN ?1 AND ?2
+                SELECT 1 FROM trials t JOIN members m ON m.trial = t.id
+                WHERE m.sweep = sweeps.id AND t.hash BETWEEN ?1 AND ?2
              ) ORDER BY id",
         )?;
         let elsewhere: Vec<String> =
@@ -116,10 +119,6 @@ impl Reader {
             elsewhere: Elsewhere(elsewhere),
         })
     }
-}
-
-fn display(trial: i64) -> String {
-    TrialId(trial.cast_unsigned()).to_string()
 }
 
 /// First and last stored id that start with these digits. Four digits or more never straddle the
@@ -134,20 +133,20 @@ fn range(start: &str) -> Option<(i64, i64)> {
     Some((first.cast_signed(), last.cast_signed()))
 }
 
-fn head(connection: &Connection, id: i64) -> rusqlite::Result<wire::Trial> {
+fn head(connection: &Connection, trial: KnownTrial) -> rusqlite::Result<wire::Trial> {
     let mut sweeps = connection.prepare_cached(
         "SELECT name FROM sweeps WHERE EXISTS (
             SELECT 1 FROM members WHERE sweep = sweeps.id AND trial = ?
          ) ORDER BY id",
     )?;
-    let sweeps = sweeps.query_map([id], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let sweeps = sweeps.query_map([trial.row], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut statement = connection.prepare_cached(
         "SELECT c.model, c.data, c.params, t.seed, t.state
          FROM trials t JOIN configs c ON c.id = t.config WHERE t.id = ?",
     )?;
-    statement.query_row([id], |row| {
+    statement.query_row([trial.row], |row| {
         Ok(wire::Trial {
-            id: display(id),
+            id: trial.id.to_string(),
             sweeps,
             model: row.get(0)?,
             data: row.get(1)?,
@@ -173,7 +172,10 @@ fn pending_reason(trial: &wire::Trial) -> String {
 }
 
 /// First and last epoch by attempt, for attempts that have epochs.
-pub(super) fn recorded(connection: &Connection, trial: i64) -> rusqlite::Result<Vec<Recorded>> {
+pub(super) fn recorded(
+    connection: &Connection,
+    trial: KnownTrial,
+) -> rusqlite::Result<Vec<Recorded>> {
     let mut statement = connection.prepare_cached(
         "SELECT attempt, first, last FROM recorded WHERE trial = ? AND first IS NOT NULL
          ORDER BY attempt",
@@ -181,12 +183,12 @@ pub(super) fn recorded(connection: &Connection, trial: i64) -> rusqlite::Result<
     let read = |row: &Row<'_>| {
         Ok(Recorded { attempt: row.get(0)?, first: row.get(1)?, last: row.get(2)? })
     };
-    statement.query_map([trial], read)?.collect()
+    statement.query_map([trial.row], read)?.collect()
 }
 
 fn attempts(
     connection: &Connection,
-    trial: i64,
+    trial: KnownTrial,
     recorded: &[Recorded],
 ) -> rusqlite::Result<Vec<wire::Attempt>> {
     let mut statement = connection.prepare_cached(
@@ -194,7 +196,7 @@ fn attempts(
             message
          FROM attempts WHERE trial = ? ORDER BY number DESC LIMIT ?",
     )?;
-    let mut rows = statement.query((trial, ATTEMPTS_MAX))?;
+    let mut rows = statement.query((trial.row, ATTEMPTS_MAX))?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
         let number: u32 = row.get(0)?;
@@ -218,7 +220,10 @@ fn attempts(
     Ok(attempts)
 }
 
-fn outcome(connection: &Connection, id: i64) -> rusqlite::Result<Option<wire::AttemptOutcome>> {
+fn outcome(
+    connection: &Connection,
+    trial: KnownTrial,
+) -> rusqlite::Result<Option<wire::AttemptOutcome>> {
     let mut statement = connection.prepare_cached(
         "SELECT attempt, kind, epochs, seconds, best_epoch, test_error, test_loss, val_error,
             val_loss, train_loss, reason, program_version, libtorch_version, device, precision,
@@ -229,7 +234,7 @@ fn outcome(connection: &Connection, id: i64) -> rusqlite::Result<Option<wire::At
         let attempt: Option<u32> = row.get(0)?;
         let kind = text::kind(row.get_ref(1)?.as_str()?);
         Ok(wire::AttemptOutcome {
-            attempt: attempt.map(|attempt| wire::AttemptId { trial: display(id), attempt }),
+            attempt: attempt.map(|attempt| trial.attempt(attempt)),
             kind: kind.map_or(wire::OutcomeKind::Unspecified, wire_kind).into(),
             epochs: row.get(2)?,
             seconds: row.get::<_, Option<f64>>(3)?.unwrap_or(0.0),
@@ -252,7 +257,7 @@ fn outcome(connection: &Connection, id: i64) -> rusqlite::Result<Option<wire::At
             .filter(|_| attempt.is_some()),
         })
     };
-    statement.query_row([id], read).optional()
+    statement.query_row([trial.row], read).optional()
 }
 
 fn wire_kind(kind: scheduler::event::OutcomeKind) -> wire::OutcomeKind {
@@ -268,7 +273,7 @@ fn wire_kind(kind: scheduler::event::OutcomeKind) -> wire::OutcomeKind {
 /// The end of the history that counts, in order.
 fn newest_epochs(
     connection: &Connection,
-    trial: i64,
+    trial: KnownTrial,
     recorded: &[Recorded],
 ) -> rusqlite::Result<Vec<wire::EpochReport>> {
     let mut epochs = Vec::new();
@@ -290,7 +295,7 @@ fn newest_epochs(
 /// At most `rows_max` epochs of an attempt, from `part.first` on.
 pub(super) fn epochs_of(
     connection: &Connection,
-    trial: i64,
+    trial: KnownTrial,
     part: Recorded,
     rows_max: u32,
 ) -> rusqlite::Result<Vec<wire::EpochReport>> {
@@ -298,14 +303,14 @@ pub(super) fn epochs_of(
         "SELECT e.epoch, train_loss, train_error, val_loss, val_error, gate, lr, grad_norm,
             examples_per_second, seconds, examples
          FROM attempts a JOIN epochs e
-            ON e.cohort = a.cohort AND e.epoch = ?3 AND e.trial = a.trial
+            ON e.cohort = a.cohort AND e.epoch = ?3 AND e.trial = a.trial AND e.attempt = a.number
          WHERE a.trial = ?1 AND a.number = ?2",
     )?;
     let number =
         |row: &Row<'_>, at| row.get(at).map(|value: Option<f64>| value.unwrap_or(f64::NAN));
     let read = |row: &Row<'_>| {
         Ok(wire::EpochReport {
-            attempt: Some(wire::AttemptId { trial: display(trial), attempt: part.attempt }),
+            attempt: Some(trial.attempt(part.attempt)),
             epoch: row.get(0)?,
             train_loss: number(row, 1)?,
             train_error: number(row, 2)?,
@@ -323,7 +328,7 @@ pub(super) fn epochs_of(
     let last = part.last.min(part.first.saturating_add(rows_max - 1));
     let mut found = Vec::new();
     for epoch in part.first..=last {
-        found.extend(statement.query_row((trial, part.attempt, epoch), read).optional()?);
+        found.extend(statement.query_row((trial.row, part.attempt, epoch), read).optional()?);
     }
     Ok(found)
 }
@@ -335,7 +340,7 @@ struct Log {
 }
 
 /// Newest first.
-fn logs(connection: &Connection, trial: i64) -> rusqlite::Result<Vec<Log>> {
+fn logs(connection: &Connection, trial: KnownTrial) -> rusqlite::Result<Vec<Log>> {
     let mut statement = connection.prepare_cached(
         "SELECT a.number, coalesce(a.ended, 'running'), l.stderr_tail
          FROM attempts a JOIN cohort_logs l ON l.cohort = a.cohort
@@ -344,5 +349,5 @@ fn logs(connection: &Connection, trial: i64) -> rusqlite::Result<Vec<Log>> {
     let read = |row: &Row<'_>| {
         Ok(Log { attempt: row.get(0)?, ended: row.get(1)?, stderr_tail: row.get(2)? })
     };
-    statement.query_map((trial, LOGS_MAX), read)?.collect()
+    statement.query_map((trial.row, LOGS_MAX), read)?.collect()
 }

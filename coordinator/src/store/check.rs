@@ -16,52 +16,54 @@ const EXAMPLES_MAX: usize = 5;
 const SENTENCES: [(&str, &str); 13] = [
     (
         "a running trial has one open attempt, its latest",
-        "SELECT printf('trial %016x', t.id) FROM trials t
+        "SELECT printf('trial %016x', t.hash) FROM trials t
          LEFT JOIN attempts a ON a.trial = t.id AND a.ended IS NULL
          WHERE t.state = 'running' GROUP BY t.id
          HAVING count(a.number) <> 1 OR max(a.number) <> t.attempts",
     ),
     (
         "only a running trial has an open attempt",
-        "SELECT printf('trial %016x, attempt %d', a.trial, a.number) FROM attempts a
+        "SELECT printf('trial %016x, attempt %d', t.hash, a.number) FROM attempts a
          JOIN trials t ON t.id = a.trial WHERE a.ended IS NULL AND t.state <> 'running'",
     ),
     (
         "attempts are numbered from 1 without a gap",
-        "SELECT printf('trial %016x', t.id) FROM trials t
+        "SELECT printf('trial %016x', t.hash) FROM trials t
          LEFT JOIN (SELECT trial, count(*) AS many, max(number) AS last FROM attempts
             GROUP BY trial) a ON a.trial = t.id
          WHERE coalesce(a.many, 0) <> t.attempts OR coalesce(a.last, 0) <> t.attempts",
     ),
     (
         "a trial that ended has one outcome of its kind",
-        "SELECT printf('trial %016x', t.id) FROM trials t LEFT JOIN outcomes o ON o.trial = t.id
+        "SELECT printf('trial %016x', t.hash) FROM trials t LEFT JOIN outcomes o ON o.trial = t.id
          WHERE t.state NOT IN ('pending', 'running') AND o.kind IS NOT t.state",
     ),
     (
         "a trial that has not ended has no outcome",
-        "SELECT printf('trial %016x', o.trial) FROM outcomes o JOIN trials t ON t.id = o.trial
+        "SELECT printf('trial %016x', t.hash) FROM outcomes o JOIN trials t ON t.id = o.trial
          WHERE t.state IN ('pending', 'running')",
     ),
     (
         "an outcome is of its trial's latest attempt",
-        "SELECT printf('trial %016x, attempt %d', o.trial, o.attempt) FROM outcomes o
+        "SELECT printf('trial %016x, attempt %d', t.hash, o.attempt) FROM outcomes o
          JOIN trials t ON t.id = o.trial WHERE o.attempt IS NOT NULL AND o.attempt <> t.attempts",
     ),
     (
-        "an attempt's epochs follow each other",
-        "SELECT printf('trial %016x, attempt %d', trial, attempt) FROM epochs
-         GROUP BY trial, attempt HAVING count(*) <> max(epoch) - min(epoch) + 1 OR min(epoch) < 1",
-    ),
-    (
-        "an epoch is of its attempt's cohort",
-        "SELECT printf('trial %016x, attempt %d, epoch %d', e.trial, e.attempt, e.epoch)
+        "an epoch is of an attempt's cohort",
+        "SELECT printf('cohort %d, epoch %d, trial row %d', e.cohort, e.epoch, e.trial)
          FROM epochs e LEFT JOIN attempts a ON a.trial = e.trial AND a.number = e.attempt
          WHERE a.cohort IS NOT e.cohort",
     ),
     (
+        "an attempt's epochs follow each other",
+        "SELECT printf('trial %016x, attempt %d', t.hash, e.attempt)
+         FROM epochs e JOIN trials t ON t.id = e.trial GROUP BY e.trial, e.attempt
+         HAVING count(*) <> max(e.epoch) - min(e.epoch) + 1 OR min(e.epoch) < 1",
+    ),
+    (
         "an attempt that ended knows its first and last epoch, one that runs does not",
-        "SELECT printf('trial %016x, attempt %d', a.trial, a.number) FROM attempts a
+        "SELECT printf('trial %016x, attempt %d', t.hash, a.number)
+         FROM attempts a JOIN trials t ON t.id = a.trial
          LEFT JOIN (SELECT trial, attempt, min(epoch) AS first, max(epoch) AS last FROM epochs
             GROUP BY trial, attempt) e ON e.trial = a.trial AND e.attempt = a.number
          WHERE a.first_epoch IS NOT iif(a.ended IS NULL, NULL, e.first)
@@ -69,17 +71,18 @@ const SENTENCES: [(&str, &str); 13] = [
     ),
     (
         "an attempt starts within its trial's history, or right after it",
-        "SELECT printf('trial %016x, attempt %d', trial, attempt) FROM (
+        "SELECT printf('trial %016x, attempt %d', t.hash, e.attempt) FROM (
             SELECT trial, attempt, min(epoch) AS first,
                 lag(max(epoch)) OVER (PARTITION BY trial ORDER BY attempt) AS before
-            FROM epochs GROUP BY trial, attempt)
-         WHERE first > coalesce(before, 0) + 1",
+            FROM epochs GROUP BY trial, attempt) e JOIN trials t ON t.id = e.trial
+         WHERE e.first > coalesce(e.before, 0) + 1",
     ),
     (
         "a trial's id is that of its config and seed",
         // Not what the id is, which SQL cannot tell, but that no two trials say the same.
-        "SELECT printf('config %016x, seed %d', config, seed) FROM trials
-         GROUP BY config, seed HAVING count(*) > 1",
+        "SELECT printf('config %016x, seed %d', c.hash, t.seed)
+         FROM trials t JOIN configs c ON c.id = t.config
+         GROUP BY t.config, t.seed HAVING count(*) > 1",
     ),
     (
         "a sweep's members have places of their own",
@@ -89,7 +92,7 @@ const SENTENCES: [(&str, &str); 13] = [
     ),
     (
         "a completed sweep has no open member",
-        "SELECT printf('sweep %s, trial %016x', s.name, m.trial) FROM members m
+        "SELECT printf('sweep %s, trial %016x', s.name, t.hash) FROM members m
          JOIN sweeps s ON s.id = m.sweep JOIN trials t ON t.id = m.trial
          WHERE s.completed_unix_ms IS NOT NULL AND m.removed = 0
             AND t.state IN ('pending', 'running')",

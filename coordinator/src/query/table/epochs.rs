@@ -7,7 +7,7 @@ use common::wire;
 use super::trials::Identity;
 use super::{Parts, Sink, column, integer_cell, number_cell};
 use crate::query::history::{self, Recorded};
-use crate::query::{Known, QueryError, Reader, trial};
+use crate::query::{Known, KnownTrial, QueryError, Reader, trial};
 
 /// Epochs that are read at a time.
 const PAGE_EPOCHS: u32 = 1_000;
@@ -56,7 +56,7 @@ impl Reader {
     /// known at the start can be read one page at a time.
     fn history(
         &self,
-        trial: i64,
+        trial: KnownTrial,
         start: &[wire::Cell],
         parts: &mut Parts<'_>,
     ) -> Result<ControlFlow<()>, QueryError> {

@@ -1,7 +1,6 @@
 //! The table by trial, in the order of expansion.
 
 use common::config::Param;
-use common::ids::TrialId;
 use common::wire;
 use rusqlite::Row;
 
@@ -9,7 +8,7 @@ use super::repeated::Repeated;
 use super::space::Points;
 use super::{Parts, Sink, column, integer_cell, number_cell, param_cell, text_cell};
 use crate::query::sweeps::epochs_so_far;
-use crate::query::{Known, Metric, QueryError, Reader, history, trial};
+use crate::query::{Known, KnownTrial, Metric, QueryError, Reader, history, trial};
 
 /// Trials that are read at a time.
 const PAGE_TRIALS: u32 = 500;
@@ -18,8 +17,8 @@ const PAGE_TRIALS: u32 = 500;
 pub struct Member {
     /// Place in the order of expansion.
     place: i64,
-    /// Its id as stored.
-    pub trial: i64,
+    /// Which trial it is.
+    pub trial: KnownTrial,
     config: i64,
     seed: u64,
     attempts: u32,
@@ -65,7 +64,7 @@ impl<'r> Identity<'r> {
 
     /// The cells of `columns`.
     pub fn cells(&mut self, member: &Member) -> Result<Vec<wire::Cell>, QueryError> {
-        let mut cells = vec![text_cell(TrialId(member.trial.cast_unsigned()).to_string())];
+        let mut cells = vec![text_cell(member.trial.id.to_string())];
         if !self.points.contains_key(&member.config) {
             // Added to the sweep since the table began.
             let point = self.reader.point(self.sweep, member.config, &self.params)?;
@@ -84,11 +83,12 @@ impl<'r> Identity<'r> {
 
     /// The members after `last`, a page of them.
     pub fn page(&self, last: Option<&Member>) -> Result<Vec<Member>, QueryError> {
-        let after = last.map_or((-1, i64::MIN), |member| (member.place, member.trial));
+        let after = last.map_or((-1, i64::MIN), |member| (member.place, member.trial.row));
         let snapshot = self.reader.snapshot()?;
         let metrics = Metric::ALL.map(|metric| format!("o.{}", metric.name())).join(", ");
         let sql = format!(
-            "SELECT m.place, m.trial, t.config, t.seed, t.attempts, t.state, m.removed, {metrics}
+            "SELECT m.place, m.trial, t.config, t.seed, t.attempts, t.state, m.removed, t.hash,
+                {metrics}
              FROM members m JOIN trials t ON t.id = m.trial LEFT JOIN outcomes o ON o.trial = t.id
              WHERE m.sweep = ?1 AND (m.place, m.trial) > (?2, ?3) AND (?4 OR m.removed = 0)
              ORDER BY m.place, m.trial LIMIT ?5"
@@ -104,7 +104,7 @@ impl<'r> Identity<'r> {
             let epochs = Metric::ALL.iter().position(|metric| *metric == Metric::Epochs);
             let epochs = &mut member.metrics[epochs.expect("one of all")];
             if epochs.is_none_or(|epochs| epochs == 0.0) && member.attempts > 0 {
-                *epochs = Some(epochs_so_far(&snapshot, member.trial).map_err(wrong)?.into());
+                *epochs = Some(epochs_so_far(&snapshot, member.trial.row).map_err(wrong)?.into());
             }
             if member.attempts > 1 {
                 let recorded = trial::recorded(&snapshot, member.trial).map_err(wrong)?;
@@ -125,11 +125,11 @@ impl<'r> Identity<'r> {
 fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
     let mut metrics = [None; Metric::ALL.len()];
     for (at, metric) in metrics.iter_mut().enumerate() {
-        *metric = row.get(7 + at)?;
+        *metric = row.get(8 + at)?;
     }
     Ok(Member {
         place: row.get(0)?,
-        trial: row.get(1)?,
+        trial: KnownTrial::read(row, 1, 7)?,
         config: row.get(2)?,
         seed: row.get::<_, i64>(3)?.cast_unsigned(),
         attempts: row.get(4)?,

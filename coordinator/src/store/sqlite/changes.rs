@@ -75,8 +75,9 @@ impl<'c> Rows<'c> {
             && attempt == of
         {
             let state = text::of_kind(outcome.kind);
-            self.attempt_ended(*attempt, end, *deaths, *cohort_size_max, state)?;
-            self.outcome_added(*attempt, outcome)?;
+            let trial = self.trial_row(attempt.trial)?;
+            self.attempt_ended((trial, attempt.number), end, *deaths, *cohort_size_max, state)?;
+            self.outcome_added((trial, attempt.number), outcome)?;
             return Ok(2);
         }
         let change = changes.first().expect("changes are left");
@@ -111,7 +112,8 @@ impl<'c> Rows<'c> {
             }
             Change::AttemptAdopted(attempt) => self.attempt_adopted(*attempt),
             Change::AttemptEnded { attempt, end, deaths, cohort_size_max } => {
-                self.attempt_ended(*attempt, end, *deaths, *cohort_size_max, text::PENDING)
+                let attempt = (self.trial_row(attempt.trial)?, attempt.number);
+                self.attempt_ended(attempt, end, *deaths, *cohort_size_max, text::PENDING)
             }
             Change::EpochRecorded(attempt, metrics) => self.epoch_recorded(*attempt, metrics),
             Change::OutcomeRecorded(attempt, outcome) => self.outcome_recorded(*attempt, outcome),
@@ -125,8 +127,8 @@ impl<'c> Rows<'c> {
             Change::TrialsReopened(trials) => self.trials_reopened(trials),
             Change::TrialPardoned { trial, deaths, cohort_size_max } => self.one(
                 "UPDATE trials SET deaths = ?2, cohort_size_max = ?3
-                 WHERE id = ?1 AND state IN ('pending', 'running')",
-                params![key(*trial), deaths, cohort_size_max],
+                 WHERE hash = ?1 AND state IN ('pending', 'running')",
+                params![hash(*trial), deaths, cohort_size_max],
             ),
         }
     }
@@ -173,69 +175,65 @@ impl<'c> Rows<'c> {
     /// A trial that is stored already stays as it is: its id says that it is the same one.
     fn trials_added(&self, trials: &[Trial]) -> Done {
         let mut insert = self.prepare(
-            "INSERT INTO trials (id, config, seed, state, attempts, deaths)
-             VALUES (?1, ?2, ?3, 'pending', 0, 0) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO trials (hash, config, seed, state, attempts, deaths)
+             VALUES (?1, ?2, ?3, 'pending', 0, 0) ON CONFLICT (hash) DO NOTHING",
         )?;
         let mut last: Option<(&Arc<Config>, i64)> = None;
-        let mut rows = Vec::with_capacity(trials.len());
         for trial in trials {
             let config = match last {
                 Some((config, id)) if Arc::ptr_eq(config, &trial.config) => id,
                 Some(_) | None => self.config_added(&trial.config)?,
             };
             last = Some((&trial.config, config));
-            rows.push((key(trial.id), config, trial.seed.cast_signed()));
-        }
-        // In the order of their pages, which is not that of the expansion.
-        rows.sort_unstable();
-        for row in rows {
-            insert.execute(row)?;
+            insert.execute((hash(trial.id), config, trial.seed.cast_signed()))?;
         }
         Ok(())
     }
 
     fn config_added(&self, config: &Config) -> Result<i64, Refusal> {
-        let id = key(config.trial_id(0));
+        let hash = hash(config.trial_id(0));
+        let params = params![hash, config.model.name(), config.data.name(), config.to_json()];
         self.prepare(
-            "INSERT INTO configs (id, model, data, params) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO configs (hash, model, data, params) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (hash) DO NOTHING",
         )?
-        .execute(params![
-            id,
-            config.model.name(),
-            config.data.name(),
-            config.to_json()
-        ])?;
-        Ok(id)
+        .execute(params)?;
+        self.row("SELECT id FROM configs WHERE hash = ?", [hash])
     }
 
-    fn sweep_id(&self, sweep: &SweepName) -> Result<i64, Refusal> {
-        let mut find = self.prepare("SELECT id FROM sweeps WHERE name = ?")?;
-        let mut rows = find.query([sweep.as_str()])?;
+    /// The id of the row that a statement selects.
+    fn row(&self, sql: &str, params: impl Params) -> Result<i64, Refusal> {
+        let mut find = self.prepare(sql)?;
+        let mut rows = find.query(params)?;
         Ok(rows.next()?.ok_or(Refusal::NoSuchRow)?.get(0)?)
     }
 
+    fn sweep_row(&self, sweep: &SweepName) -> Result<i64, Refusal> {
+        self.row("SELECT id FROM sweeps WHERE name = ?", [sweep.as_str()])
+    }
+
+    fn trial_row(&self, trial: TrialId) -> Result<i64, Refusal> {
+        self.row("SELECT id FROM trials WHERE hash = ?", [hash(trial)])
+    }
+
     fn members_added(&self, sweep: &SweepName, first: u64, trials: &[TrialId]) -> Done {
-        let sweep = self.sweep_id(sweep)?;
-        let mut insert = self.prepare(
-            "INSERT INTO members (sweep, trial, place, removed) VALUES (?1, ?2, ?3, 0)
-             ON CONFLICT (sweep, trial) DO UPDATE SET place = excluded.place, removed = 0",
-        )?;
-        let places = (first..).map(u64::cast_signed);
-        let mut rows: Vec<(i64, i64)> = trials.iter().copied().map(key).zip(places).collect();
-        rows.sort_unstable();
-        for (trial, place) in rows {
-            insert.execute(params![sweep, trial, place])?;
+        let sweep = self.sweep_row(sweep)?;
+        for (&trial, place) in trials.iter().zip(first..) {
+            self.one(
+                "INSERT INTO members (sweep, trial, place, removed) VALUES (?1, ?2, ?3, 0)
+                 ON CONFLICT (sweep, trial) DO UPDATE SET place = excluded.place, removed = 0",
+                params![sweep, self.trial_row(trial)?, place.cast_signed()],
+            )?;
         }
         Ok(())
     }
 
     fn members_removed(&self, sweep: &SweepName, trials: &[TrialId]) -> Done {
-        let sweep = self.sweep_id(sweep)?;
-        for trial in trials {
+        let sweep = self.sweep_row(sweep)?;
+        for &trial in trials {
             self.one(
                 "UPDATE members SET removed = 1 WHERE sweep = ?1 AND trial = ?2",
-                params![sweep, key(*trial)],
+                [sweep, self.trial_row(trial)?],
             )?;
         }
         Ok(())
@@ -278,17 +276,18 @@ impl<'c> Rows<'c> {
         cohort: CohortId,
         cohort_size: u32,
     ) -> Done {
+        let trial = self.trial_row(attempt.trial)?;
         self.one(
             "UPDATE trials SET state = 'running', attempts = ?2, fenced = 0
              WHERE id = ?1 AND state = 'pending' AND attempts < ?2",
-            params![key(attempt.trial), attempt.number],
+            params![trial, attempt.number],
         )?;
         self.one(
             "INSERT INTO attempts (trial, number, worker, cohort, cohort_size, started_unix_ms,
                 counted, message)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, '')",
             params![
-                key(attempt.trial),
+                trial,
                 attempt.number,
                 worker.as_str(),
                 cohort.0.cast_signed(),
@@ -299,22 +298,23 @@ impl<'c> Rows<'c> {
     }
 
     fn attempt_adopted(&self, attempt: AttemptId) -> Done {
+        let trial = self.trial_row(attempt.trial)?;
         self.one(
             "UPDATE trials SET state = 'running'
              WHERE id = ?1 AND state = 'pending' AND attempts = ?2",
-            params![key(attempt.trial), attempt.number],
+            params![trial, attempt.number],
         )?;
         self.one(
             "UPDATE attempts SET ended = NULL, ended_unix_ms = NULL, counted = 0, message = '',
                 first_epoch = NULL, last_epoch = NULL
              WHERE trial = ?1 AND number = ?2",
-            params![key(attempt.trial), attempt.number],
+            params![trial, attempt.number],
         )
     }
 
     fn attempt_ended(
         &self,
-        attempt: AttemptId,
+        (trial, number): (i64, u32),
         end: &AttemptEnd,
         deaths: u32,
         cohort_size_max: Option<u32>,
@@ -329,14 +329,13 @@ impl<'c> Rows<'c> {
             | AttemptEnd::Returned
             | AttemptEnd::Cancelled => (false, "", ""),
         };
-        let trial = key(attempt.trial);
         self.one(
             "UPDATE attempts SET ended = ?3, ended_unix_ms = ?4, counted = ?5, message = ?6,
                 (first_epoch, last_epoch) = (
                     SELECT first, last FROM recorded WHERE trial = ?1 AND attempt = ?2
                 )
              WHERE trial = ?1 AND number = ?2",
-            params![trial, attempt.number, text::of_end(end), self.at_unix_ms, counted, message],
+            params![trial, number, text::of_end(end), self.at_unix_ms, counted, message],
         )?;
         if !stderr_tail.is_empty() {
             self.prepare(
@@ -344,23 +343,24 @@ impl<'c> Rows<'c> {
                  SELECT cohort, ?3 FROM attempts WHERE trial = ?1 AND number = ?2
                  ON CONFLICT (cohort) DO NOTHING",
             )?
-            .execute(params![trial, attempt.number, stderr_tail])?;
+            .execute(params![trial, number, stderr_tail])?;
         }
         self.one(
             "UPDATE trials SET deaths = ?3, cohort_size_max = ?4, state = ?5
              WHERE id = ?1 AND state = 'running' AND attempts = ?2",
-            params![trial, attempt.number, deaths, cohort_size_max, state],
+            params![trial, number, deaths, cohort_size_max, state],
         )
     }
 
     fn epoch_recorded(&self, attempt: AttemptId, metrics: &EpochMetrics) -> Done {
+        let trial = self.trial_row(attempt.trial)?;
         self.one(
             "INSERT INTO epochs (cohort, trial, attempt, epoch, train_loss, train_error, val_loss,
                 val_error, gate, lr, grad_norm, examples_per_second, seconds, examples)
              SELECT cohort, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
              FROM attempts WHERE trial = ?1 AND number = ?2",
             params![
-                key(attempt.trial),
+                trial,
                 attempt.number,
                 metrics.epoch,
                 metrics.train_loss,
@@ -381,17 +381,17 @@ impl<'c> Rows<'c> {
                 last_epoch = max(coalesce(last_epoch, ?3), ?3)
              WHERE trial = ?1 AND number = ?2 AND ended IS NOT NULL",
         )?
-        .execute(params![key(attempt.trial), attempt.number, metrics.epoch])?;
+        .execute(params![trial, attempt.number, metrics.epoch])?;
         Ok(())
     }
 
     fn outcome_recorded(&self, attempt: AttemptId, outcome: &Outcome) -> Done {
-        self.outcome_added(attempt, outcome)?;
-        self.state_ended(attempt.trial, outcome.kind)
+        let trial = self.trial_row(attempt.trial)?;
+        self.outcome_added((trial, attempt.number), outcome)?;
+        self.state_ended(trial, outcome.kind)
     }
 
-    fn outcome_added(&self, attempt: AttemptId, outcome: &Outcome) -> Done {
-        let trial = key(attempt.trial);
+    fn outcome_added(&self, (trial, number): (i64, u32), outcome: &Outcome) -> Done {
         let provenance = &outcome.provenance;
         self.one(
             "INSERT INTO outcomes (trial, attempt, kind, epochs, seconds, best_epoch, test_error,
@@ -403,7 +403,7 @@ impl<'c> Rows<'c> {
              WHERE EXISTS (SELECT 1 FROM trials WHERE id = ?1 AND attempts = ?2)",
             params![
                 trial,
-                attempt.number,
+                number,
                 text::of_kind(outcome.kind),
                 outcome.epochs,
                 outcome.seconds,
@@ -427,13 +427,14 @@ impl<'c> Rows<'c> {
     }
 
     fn trials_closed(&self, trials: &[TrialId], kind: OutcomeKind, reason: &str) -> Done {
-        for &trial in trials {
+        for &id in trials {
+            let trial = self.trial_row(id)?;
             self.one(
                 "INSERT INTO outcomes (trial, kind, epochs, reason, program_version,
                     libtorch_version, device, precision, cohort_size, data_digest, threads,
                     ended_unix_ms)
                  VALUES (?1, ?2, 0, ?3, '', '', '', '', 0, '', 0, ?4)",
-                params![key(trial), text::of_kind(kind), reason, self.at_unix_ms],
+                params![trial, text::of_kind(kind), reason, self.at_unix_ms],
             )?;
             self.state_ended(trial, kind)?;
         }
@@ -441,27 +442,28 @@ impl<'c> Rows<'c> {
     }
 
     fn trials_reopened(&self, trials: &[TrialId]) -> Done {
-        for &trial in trials {
+        for &id in trials {
+            let trial = self.trial_row(id)?;
             self.one(
                 "UPDATE trials SET fenced = max(fenced, state = 'failed'), state = 'pending',
                     deaths = 0, cohort_size_max = NULL
                  WHERE id = ? AND state IN ('failed', 'cancelled')",
-                [key(trial)],
+                [trial],
             )?;
-            self.one("DELETE FROM outcomes WHERE trial = ?", [key(trial)])?;
+            self.one("DELETE FROM outcomes WHERE trial = ?", [trial])?;
         }
         Ok(())
     }
 
-    fn state_ended(&self, trial: TrialId, kind: OutcomeKind) -> Done {
+    fn state_ended(&self, trial: i64, kind: OutcomeKind) -> Done {
         self.one(
             "UPDATE trials SET state = ?2 WHERE id = ?1 AND state = 'pending'",
-            params![key(trial), text::of_kind(kind)],
+            params![trial, text::of_kind(kind)],
         )
     }
 }
 
 /// A trial's id as SQLite holds it: the signed number of the same bits.
-pub fn key(trial: TrialId) -> i64 {
+fn hash(trial: TrialId) -> i64 {
     trial.0.cast_signed()
 }

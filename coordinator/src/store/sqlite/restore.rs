@@ -140,13 +140,14 @@ fn configs(snapshot: &Connection, path: &Path) -> Result<HashMap<i64, Arc<Config
     let wrong = |source| StoreError::read("the configs", path, source);
     let mut found = HashMap::new();
     let mut statement =
-        snapshot.prepare("SELECT id, model, data, params FROM configs").map_err(wrong)?;
+        snapshot.prepare("SELECT id, model, data, params, hash FROM configs").map_err(wrong)?;
     let mut rows = statement.query(()).map_err(wrong)?;
     while let Some(row) = rows.next().map_err(wrong)? {
         let id: i64 = row.get(0).map_err(wrong)?;
         let texts = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?)).map_err(wrong);
         let config = Config::from_stored(texts(1)?, texts(2)?, texts(3)?).map_err(|source| {
-            content(path, format!("a config ({:016x})", id.cast_unsigned()), source)
+            let hash = row.get(4).map_or(0, i64::cast_unsigned);
+            content(path, format!("a config ({hash:016x})"), source)
         })?;
         found.insert(id, Arc::new(config));
     }
@@ -159,7 +160,7 @@ fn trials(snapshot: &Connection, path: &Path, sink: Sink) -> Result<(), StoreErr
     let mut statement = snapshot
         .prepare(
             "SELECT t.id, t.config, t.seed, t.state, t.attempts, t.deaths, t.cohort_size_max,
-                o.attempt, o.val_error, a.worker, a.cohort, t.fenced
+                o.attempt, o.val_error, a.worker, a.cohort, t.fenced, t.hash
              FROM trials t LEFT JOIN outcomes o ON o.trial = t.id
              LEFT JOIN attempts a
                 ON t.state = 'running' AND a.trial = t.id AND a.number = t.attempts
@@ -188,8 +189,8 @@ fn trial(
     configs: &HashMap<i64, Arc<Config>>,
 ) -> Result<StoredTrial, StoreError> {
     let wrong = |source| StoreError::read("the trials", path, source);
-    let key: i64 = row.get(0).map_err(wrong)?;
-    let id = TrialId(key.cast_unsigned());
+    let hash: i64 = row.get(12).map_err(wrong)?;
+    let id = TrialId(hash.cast_unsigned());
     let config = configs
         .get(&row.get(1).map_err(wrong)?)
         .ok_or_else(|| impossible(path, format!("a trial ({id}) without config")))?;
@@ -197,7 +198,7 @@ fn trial(
     let outcome_attempt: Option<u32> = row.get(7).map_err(wrong)?;
     let latest = match attempts {
         0 => Latest::default(),
-        _ => latest_epoch(latest, key).map_err(wrong)?,
+        _ => latest_epoch(latest, row.get(0).map_err(wrong)?).map_err(wrong)?,
     };
     let val_error = match outcome_attempt {
         Some(_) => row.get(8).map_err(wrong)?,
@@ -249,6 +250,7 @@ struct Latest {
 
 const LATEST_EPOCH: &str = "SELECT r.attempt, e.epoch, e.val_error FROM recorded r
     JOIN epochs e ON e.cohort = r.cohort AND e.epoch = r.last AND e.trial = r.trial
+        AND e.attempt = r.attempt
     WHERE r.trial = ? ORDER BY r.attempt DESC LIMIT 1";
 
 fn latest_epoch(statement: &mut Statement<'_>, trial: i64) -> rusqlite::Result<Latest> {
@@ -267,7 +269,10 @@ fn members(
     let wrong = |source| StoreError::read("the members", path, source);
     // Read as they lie and sorted here: the index by place would look up every row elsewhere.
     let mut statement = snapshot
-        .prepare_cached("SELECT place, trial, removed FROM members WHERE sweep = ? ORDER BY trial")
+        .prepare_cached(
+            "SELECT m.place, t.hash, m.removed FROM members m JOIN trials t ON t.id = m.trial
+             WHERE m.sweep = ? ORDER BY m.trial",
+        )
         .map_err(wrong)?;
     let mut rows = statement.query([sweep]).map_err(wrong)?;
     let mut members: Vec<(i64, i64, bool)> = Vec::new();

@@ -92,10 +92,8 @@ fn change() -> impl Strategy<Value = Change> {
         ])
     };
     let attempts = prop_oneof![
-        // A trial is in a cohort once.
-        6 => (of(), prop::sample::select(&WORKERS[..]), 0..3u64).prop_map(|(attempt, on, cohort)| {
-            started(attempt, on, 3 * u64::from(attempt.number) + cohort)
-        }),
+        6 => (of(), prop::sample::select(&WORKERS[..]), 1..9u64)
+            .prop_map(|(attempt, on, cohort)| started(attempt, on, cohort)),
         2 => of().prop_map(Change::AttemptAdopted),
         5 => (of(), end(), 0..3u32, prop::option::of(1..4u32)).prop_map(
             |(attempt, end, deaths, cohort_size_max)| {
