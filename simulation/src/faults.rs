@@ -247,7 +247,8 @@ impl World {
             Fault::KillCoordinator => self.end_coordinator(),
             Fault::CloseCoordinator => {
                 self.close_coordinator();
-                self.after(size.between(100, 5_000), Happening::CoordinatorEnds);
+                let life = self.coordinator.life;
+                self.after(size.between(100, 5_000), Happening::CoordinatorEnds(life));
             }
             Fault::CloseStream => self.give_up_stream(agent),
             Fault::FillSpool => {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use common::ids::{AttemptId, TrialId, WorkerId};
+use common::ids::{AttemptId, SweepName, TrialId, WorkerId};
 use common::wire::report;
 use scheduler::event::{AttemptEnd, Event, Hold, OutcomeKind, Report, StoredState, Time};
 use scheduler::overview::{Counters, SweepOverview, SweepState};
@@ -196,6 +196,11 @@ impl World {
         else {
             return Vec::new();
         };
+        let overview = serving.scheduler.overview(Time(self.now));
+        let is_cancelled = |name: &SweepName| {
+            let mut cancelled = overview.sweeps.iter();
+            cancelled.any(|sweep| sweep.name == *name && sweep.state == SweepState::Cancelled)
+        };
         let mut adoptable = Vec::new();
         for claim in &hello.running {
             for &attempt in &claim.attempts {
@@ -203,7 +208,8 @@ impl World {
                 let stored = trials.find(|stored| stored.trial.id == attempt.trial);
                 let goes_on = stored.is_some_and(|stored| match &stored.state {
                     StoredState::Pending => {
-                        let is_wanted = !serving.scheduler.sweeps_of(attempt.trial).is_empty();
+                        let sweeps = serving.scheduler.sweeps_of(attempt.trial);
+                        let is_wanted = !sweeps.iter().all(is_cancelled);
                         stored.attempts == attempt.number && is_wanted
                     }
                     StoredState::Running { worker, cohort } => {

@@ -28,7 +28,8 @@ const HEALED_MS_MAX: u64 = 6 * 3_600_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
     CoordinatorStarts,
-    CoordinatorEnds,
+    /// The process of this life, after it was told to stop.
+    CoordinatorEnds(u64),
     CoordinatorTick(u64),
     CommitEnds(u64),
     StoreRetry(u64),
@@ -160,7 +161,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::CoordinatorStarts => self.start_coordinator(),
-            Happening::CoordinatorEnds => self.end_coordinator(),
+            Happening::CoordinatorEnds(life) => self.on_coordinator_ends(life),
             Happening::CoordinatorTick(life) => self.on_coordinator_tick(life),
             Happening::CommitEnds(life) => self.on_commit_ends(life),
             Happening::StoreRetry(life) => self.on_store_retry(life),
@@ -236,7 +237,9 @@ impl World {
         self.apply_files();
     }
 
-    fn apply_files(&mut self) {
+    /// As soon as a coordinator serves.
+    pub(crate) fn apply_files(&mut self) {
+        self.is_applied = false;
         if self.coordinator.serving().is_none() {
             return self.after(1_000, Happening::FilesApplied);
         }
