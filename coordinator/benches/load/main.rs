@@ -5,6 +5,7 @@
 //! Coordinator and generator share the machine, and so do the figures.
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 
+mod cancel;
 mod dead_worker;
 mod process;
 mod reports;
@@ -46,6 +47,8 @@ enum Mode {
     Restart(restart::Options),
     /// Time until a worker that fell silent is listed as lost and its trials are leased again
     DeadWorker(dead_worker::Options),
+    /// Time until a sweep of which some trials run is cancelled
+    Cancel(cancel::Options),
     /// Every mode at a tenth of its size or less, in about a minute
     Short,
     /// Every mode at the sizes of BENCHMARKS.md
@@ -75,6 +78,7 @@ async fn run(bench: &Bench, mode: Mode) -> anyhow::Result<()> {
         Mode::Reports(options) => reports::run(bench, &options).await,
         Mode::Restart(options) => restart::run(bench, &options).await,
         Mode::DeadWorker(options) => dead_worker::run(bench, &options).await,
+        Mode::Cancel(options) => cancel::run(bench, &options).await,
         Mode::Short => all(bench, SHORT).await,
         Mode::Full => all(bench, FULL).await,
         Mode::Hold(options) => dead_worker::hold(options).await,
@@ -89,17 +93,21 @@ const SHORT: &[&str] = &[
     "restart --trials 10000",
     "restart --trials 20000 --ended",
     "dead-worker --rounds 1",
+    "cancel --trials 10000 --rounds 1",
 ];
 const FULL: &[&str] = &[
     "trials --trials 200000 --cohort 16",
     "trials --trials 50000 --cohort 1",
     "trials --trials 100000 --cohort 16 --epochs 1",
-    "reports --cohort 1",
     "reports --cohort 16",
+    "reports --cohort 4",
+    "reports --cohort 1 --rate 10000",
     "restart --trials 100000",
     "restart --trials 1000000",
     "restart --trials 1000000 --ended",
     "dead-worker --rounds 5",
+    "cancel --trials 10000",
+    "cancel --trials 1000000 --rounds 1",
 ];
 
 async fn all(bench: &Bench, lines: &[&str]) -> anyhow::Result<()> {

@@ -43,7 +43,7 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "a count of trials")]
     let all = trials as f64;
     ensure!(found >= all, "{found} trials are {state_name} after the restart, not {trials}");
-    coordinator.wait_for_log(&applied_line()).await?;
+    coordinator.wait_for_log(&sweep::applied_line()).await?;
     let again = coordinator.usage()?;
     println!(
         "restart: {trials} trials applied and stored in {applying:.1} s; {state_name}: {:.0} MiB, \
@@ -59,14 +59,9 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How the coordinator tells that the whole file is applied.
-fn applied_line() -> String {
-    format!("sweep {}: ", sweep::NAME)
-}
-
 /// Waits until the whole file is applied and stored.
 async fn applied(coordinator: &mut Coordinator, trials: u64) -> anyhow::Result<()> {
-    coordinator.wait_for_log(&applied_line()).await?;
+    coordinator.wait_for_log(&sweep::applied_line()).await?;
     let mut client = coordinator.client().await?;
     loop {
         // Read from the store, so this many are durable.

@@ -24,3 +24,8 @@ pub fn yaml(trials: u64, cohort: u32) -> String {
 pub fn count(state: &str) -> String {
     format!("gradsweep_trials{{state=\"{state}\",sweep=\"{NAME}\"}}")
 }
+
+/// How the coordinator tells that the whole file is applied.
+pub fn applied_line() -> String {
+    format!("sweep {NAME}: ")
+}

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Args;
 use common::wire::{self, GetSweepRequest};
 use tokio::sync::watch;
@@ -109,6 +109,7 @@ async fn work(
                 let outcomes: usize = sent.iter().map(|sent| sent.outcomes).sum();
                 done.send_modify(|done| *done += outcomes as u64);
             }
+            Said::Stopped => bail!("an attempt was stopped"),
             Said::Other => {}
         }
     }

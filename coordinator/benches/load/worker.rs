@@ -46,6 +46,8 @@ pub enum Said {
     Lease(wire::TrainCohort),
     /// These are safe.
     Acknowledged(Vec<Sent>),
+    /// It is to end an attempt.
+    Stopped,
     /// Nothing that concerns its owner.
     Other,
 }
@@ -129,7 +131,7 @@ impl Worker {
                 Ok(Said::Other)
             }
             Some(to_worker::Message::Welcome(_)) => bail!("a second welcome"),
-            Some(to_worker::Message::Stop(stop)) => bail!("an attempt was stopped: {stop:?}"),
+            Some(to_worker::Message::Stop(_)) => Ok(Said::Stopped),
             Some(to_worker::Message::Drain(_)) => bail!("the worker was drained"),
             None => bail!("the coordinator ended a worker's stream"),
         }

@@ -5,9 +5,9 @@ use scheduler::event::LeasedTrial;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Messages that wait for one worker: a lease and a stop per slot of a large host, with
-/// acknowledgements between. A worker that is further behind does not read its stream.
-pub const OUTGOING_MAX: usize = 1024;
+/// Messages that wait for one worker: a stop for every attempt of a large host, when its sweep is
+/// cancelled. A worker that is further behind does not read its stream.
+pub const OUTGOING_MAX: usize = 8_192;
 
 /// A message for one worker, on the stream that it is sent on.
 #[derive(Clone, PartialEq, Debug)]
