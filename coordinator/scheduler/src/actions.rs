@@ -204,7 +204,8 @@ impl Scheduler {
         count
     }
 
-    /// Failed and cancelled trials are pending again.
+    /// Failed and cancelled trials are pending again. Their attempts stay over, those that were
+    /// away when they were cancelled too: reports of theirs may have been dropped meanwhile.
     pub(crate) fn reopen(&mut self, trials: Vec<TrialIndex>) {
         if trials.is_empty() {
             return;
@@ -212,7 +213,7 @@ impl Scheduler {
         let mut ids = Vec::with_capacity(trials.len());
         for trial in trials {
             self.update(trial, |record| {
-                record.is_fenced |= record.state == State::Ended(OutcomeKind::Failed);
+                record.is_fenced = true;
                 record.state = State::Pending;
                 record.deaths = 0;
                 record.cohort_size_max = None;

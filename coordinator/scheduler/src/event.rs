@@ -220,7 +220,7 @@ pub struct StoredTrial {
     pub epochs: u32,
     /// The last epoch that its latest attempt reported; 0 before the first.
     pub attempt_epoch: u32,
-    /// Its latest attempt ended with an outcome, though the trial has none any more.
+    /// It was reopened since its latest attempt: nothing more is taken from that one.
     pub is_fenced: bool,
     /// Best eligible or latest validation error seen, for progress.
     pub val_error: Option<f64>,

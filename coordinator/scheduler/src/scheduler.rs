@@ -342,6 +342,6 @@ pub(crate) enum Standing {
     Current(TrialIndex, CohortId),
     /// It counts as ended, but is its trial's latest, and the trial waits.
     Adoptable(TrialIndex),
-    /// Its trial is unknown, has an outcome, or was leased again.
+    /// Its trial is unknown, has an outcome or had one, or was leased again.
     Stale,
 }

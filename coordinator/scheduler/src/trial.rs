@@ -36,7 +36,7 @@ pub(crate) struct Record {
     pub deaths: u32,
     /// Largest cohort that it may join.
     pub cohort_size_max: Option<u32>,
-    /// Its latest attempt had an outcome, which was taken back: what comes of it is stale.
+    /// It was reopened since its latest attempt: what comes of that one is stale.
     pub is_fenced: bool,
     /// Epochs of its history.
     pub epochs: u32,

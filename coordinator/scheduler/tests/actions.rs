@@ -155,14 +155,23 @@ fn worker_that_was_away_stops_what_was_cancelled_meanwhile() {
     assert_eq!(scene.sent(attached_with("w", 2, 1, held)), ["welcome w@2 []"]);
 }
 
+/// Its report of an epoch was dropped while it was cancelled: an outcome that came after the retry
+/// would be that of a history with a gap.
 #[test]
-fn attempt_that_was_cancelled_in_vain_is_adopted() {
+fn attempt_that_was_away_when_it_was_cancelled_is_over() {
     let mut scene = started(1, 1);
     scene.sent(detached("w", 1));
     act(&mut scene, cancelled("s"));
+    scene.sent(attached("w", 2, 0));
+    scene.sent(reported("w", 2, 1, vec![epoch(attempt(1, 1), 1)]));
     act(&mut scene, retried("s"));
+    let late = vec![epoch(attempt(1, 1), 2), completed(attempt(1, 1))];
+    assert_eq!(scene.sent(reported("w", 2, 3, late)), ["ack w 3"]);
+    assert_eq!(scene.overview().counters.stale_reports, 3);
+    assert_eq!(scene.of("s").counts.pending, 1);
     let held = vec![running(1, 0, &[attempt(1, 1)])];
-    assert_eq!(scene.sent(attached_with("w", 2, 1, held)), ["welcome w@2 [1#1]"]);
+    let sent = scene.sent(attached_with("w", 3, 1, held));
+    assert_eq!(sent, ["welcome w@3 []", "lease w/0 c2: 1#2"]);
 }
 
 #[test]

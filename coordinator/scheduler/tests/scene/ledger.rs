@@ -212,7 +212,7 @@ impl Ledger {
         assert!(trial.state == ended || trial.state == cancelled, "it failed or was cancelled");
         let had_outcome = self.outcomes.remove(&id).is_some();
         assert_ne!(had_outcome, self.closed.remove(&id), "one of both ended it");
-        trial.is_fenced |= trial.state == ended;
+        trial.is_fenced = true;
         trial.state = StoredState::Pending;
         (trial.deaths, trial.cohort_size_max) = (0, None);
     }

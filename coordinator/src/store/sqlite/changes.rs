@@ -445,8 +445,7 @@ impl<'c> Rows<'c> {
         for &id in trials {
             let trial = self.trial_row(id)?;
             self.one(
-                "UPDATE trials SET fenced = max(fenced, state = 'failed'), state = 'pending',
-                    deaths = 0, cohort_size_max = NULL
+                "UPDATE trials SET fenced = 1, state = 'pending', deaths = 0, cohort_size_max = NULL
                  WHERE id = ? AND state IN ('failed', 'cancelled')",
                 [trial],
             )?;

@@ -283,7 +283,7 @@ impl Rows {
         let trial = self.trials.get_mut(&id)?;
         let has_failed = trial.state == StoredState::Ended(OutcomeKind::Failed);
         let was_cancelled = trial.state == StoredState::Ended(OutcomeKind::Cancelled);
-        trial.is_fenced |= has_failed;
+        trial.is_fenced = true;
         trial.state = StoredState::Pending;
         (trial.deaths, trial.cohort_size_max) = (0, None);
         self.outcomes.remove(&id);

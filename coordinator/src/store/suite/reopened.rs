@@ -37,7 +37,7 @@ pub fn reopens_what_failed_or_was_cancelled(place: &dyn Place) {
     assert_eq!((failed.attempts, failed.epochs, failed.deaths), (1, 1, 0));
     assert_eq!((&failed.state, failed.is_fenced), (&StoredState::Pending, true));
     assert_eq!(found.trials[&trial(1).id].state, StoredState::Pending);
-    assert!(!found.trials[&trial(1).id].is_fenced);
+    assert!(found.trials[&trial(1).id].is_fenced);
     commit(
         &mut *store,
         [

@@ -22,7 +22,7 @@ CREATE TABLE trials_new (
     attempts INTEGER NOT NULL,          -- number of the latest; 0 before the first
     deaths INTEGER NOT NULL,            -- that count against it
     cohort_size_max INTEGER,
-    fenced INTEGER NOT NULL DEFAULT 0   -- 1: the latest attempt's outcome was taken back
+    fenced INTEGER NOT NULL DEFAULT 0   -- 1: it was reopened since its latest attempt
 ) STRICT;
 INSERT INTO trials_new (hash, config, seed, state, attempts, deaths, cohort_size_max, fenced)
 SELECT t.id, c.id, t.seed, t.state, t.attempts, t.deaths, t.cohort_size_max, t.fenced
