@@ -210,7 +210,7 @@ impl World {
                     StoredState::Pending => {
                         let sweeps = serving.scheduler.sweeps_of(attempt.trial);
                         let is_wanted = !sweeps.iter().all(is_cancelled);
-                        stored.attempts == attempt.number && is_wanted
+                        stored.attempts == attempt.number && is_wanted && !stored.is_fenced
                     }
                     StoredState::Running { worker, cohort } => {
                         let is_there = *worker == hello.id && *cohort == claim.cohort;

@@ -181,15 +181,16 @@ impl Scheduler {
         let (mut closed, mut of) = (Vec::new(), None);
         for &trial in trials {
             let record = self.trial(trial);
-            let mut members = record.memberships.as_slice().iter();
             let waits = matches!(record.state, State::Pending | State::Resting { .. });
-            let named = members.find(|member| !member.removed).map(|member| member.sweep);
-            let (true, Some(sweep), false) = (waits, named, self.is_wanted(trial)) else {
+            // Whether one that is between two chunks still names it is not known yet.
+            let named = record.memberships.as_slice().iter().find(|member| {
+                !member.removed && self.sweep(member.sweep).expansion == Expansion::Done
+            });
+            let (true, Some(sweep), false) =
+                (waits, named.map(|member| member.sweep), self.is_wanted(trial))
+            else {
                 continue;
             };
-            if self.sweep(sweep).expansion != Expansion::Done {
-                continue;
-            }
             of.get_or_insert(sweep);
             self.update(trial, |record| record.state = State::Ended(OutcomeKind::Cancelled));
             self.died_on.remove(&trial);

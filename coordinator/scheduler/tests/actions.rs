@@ -135,6 +135,18 @@ fn pending_trial_of_a_cancelled_sweep_is_cancelled_when_the_other_removes_it() {
     assert_eq!(scene.of("a").counts.cancelled, 2);
 }
 
+/// The other sweep that names it is cancelled as well, and is being applied again.
+#[test]
+fn trial_of_two_cancelled_sweeps_is_cancelled_though_one_is_between_two_chunks() {
+    let mut scene = Scene::new();
+    scene.sweep(header("a"), trials(1..=2));
+    scene.sweep(header("b"), trials(2..=3));
+    act(&mut scene, cancelled("a"));
+    scene.sent(Event::SweepApplied(header("a")));
+    assert_eq!(act(&mut scene, cancelled("b")).0, done(2, 0));
+    assert_eq!(scene.of("b").counts.cancelled, 2);
+}
+
 #[test]
 fn cancelled_trial_runs_for_the_sweep_that_names_it_next() {
     let mut scene = started(2, 1);
