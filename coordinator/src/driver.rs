@@ -374,7 +374,7 @@ impl Driver {
                 self.send(&worker, session, Outgoing::Acknowledge { through });
             }
             Message::Drain { worker, session } => self.send(&worker, session, Outgoing::Drain),
-            Message::SweepCompleted(sweep) => tracing::info!(%sweep, "sweep completed"),
+            Message::SweepCompleted(sweep) => tracing::info!(%sweep, "sweep ended"),
         }
     }
 

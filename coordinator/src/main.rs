@@ -9,7 +9,7 @@ use common::telemetry::{self, chain};
 use coordinator::cli;
 use coordinator::config::{Config, Mistakes};
 use coordinator::options::{Cli, Global, ServeOptions};
-use coordinator::progress::Bars;
+use coordinator::progress::{AllDone, Bars};
 use coordinator::serve::{self, Display, End, Listeners, ServeError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,9 +63,9 @@ fn serve(runtime: &Runtime, global: &Global, options: &ServeOptions, bars: Bars)
     let stopped = Arc::new(OnceLock::new());
     runtime.spawn(on_signals(stop.clone(), Arc::clone(&stopped)));
     match runtime.block_on(served(config, bars, stop)) {
-        Ok(End::Done { failed, contradicted }) => {
+        Ok(End::Done(AllDone { failed, incomplete, contradicted })) => {
             let is_as_expected = contradicted == 0 || !options.strict;
-            if failed == 0 && is_as_expected {
+            if failed == 0 && incomplete == 0 && is_as_expected {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::from(STATUS_FAILED)

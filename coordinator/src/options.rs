@@ -90,7 +90,8 @@ pub struct ServeOptions {
     /// [default: a slot per GPU, else a single-threaded slot per CPU core]
     #[arg(long, value_name = "N", env = "GRADSWEEP_LOCAL", num_args = 0..=1)]
     pub local: Option<Option<u32>>,
-    /// Exits when every sweep given has completed
+    /// Exits when every sweep given has ended: status 1 where trials failed, or where it was
+    /// cancelled or stopped before all ran
     #[arg(long, env = "GRADSWEEP_EXIT_WHEN_DONE")]
     pub exit_when_done: bool,
     /// With --exit-when-done: exit status 1 where the results contradict a claim of `expect`

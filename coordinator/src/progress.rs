@@ -93,10 +93,12 @@ pub struct Progress {
 }
 
 /// The sweeps that were given are done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AllDone {
     /// Trials of theirs that failed.
     pub failed: u64,
+    /// Those of them that ended before they were complete: cancelled, or stopped.
+    pub incomplete: u64,
     /// Claims of theirs that the results contradict.
     pub contradicted: u64,
 }
@@ -261,7 +263,7 @@ impl Bar {
 
     fn draw(&self, sweep: &SweepOverview, trouble: Option<&str>) {
         self.bar.set_length(sweep.counts.wanted());
-        self.bar.set_position(sweep.counts.ended());
+        self.bar.set_position(sweep.counts.done());
         self.bar.set_message(text::counts(sweep));
         self.below.set_message(text::below(sweep, trouble));
     }
@@ -310,11 +312,12 @@ fn over(sweep: &SweepOverview) -> bool {
 
 /// Every sweep given is over and was announced.
 fn all_done(overview: &Overview, given: &[SweepName], shown: &Shown) -> Option<AllDone> {
-    let mut done = AllDone { failed: 0, contradicted: 0 };
+    let mut done = AllDone::default();
     for name in given {
         let sweep = overview.sweeps.iter().find(|sweep| sweep.name == *name)?;
         done.contradicted += shown.over.get(name)?;
         done.failed += sweep.counts.failed;
+        done.incomplete += u64::from(sweep.state != SweepState::Completed);
     }
     Some(done)
 }
@@ -358,8 +361,12 @@ mod tests {
         shown.over.insert(name, 2);
         assert_eq!(
             all_done(&overview, &given, &shown),
-            Some(AllDone { failed: 1, contradicted: 2 })
+            Some(AllDone { failed: 1, incomplete: 0, contradicted: 2 })
         );
+        let mut cut_short = overview.clone();
+        cut_short.sweeps[0].state = SweepState::Cancelled;
+        let done = all_done(&cut_short, &given, &shown);
+        assert_eq!(done, Some(AllDone { failed: 1, incomplete: 1, contradicted: 2 }));
         let more = [given[0].clone(), "other".parse().expect("a name")];
         assert_eq!(all_done(&overview, &more, &shown), None);
     }

@@ -141,12 +141,7 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Se
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// Every sweep given is done.
-    Done {
-        /// Trials of theirs that failed.
-        failed: u64,
-        /// Claims of theirs that the results contradict.
-        contradicted: u64,
-    },
+    Done(AllDone),
     /// It was asked to stop.
     Stopped,
 }
@@ -211,9 +206,7 @@ pub async fn run(
     tasks.spawn_progress(progress.run(tasks.listeners.clone()));
 
     let end = tokio::select! {
-        done = tasks.first() => done.map(|AllDone { failed, contradicted }| {
-            End::Done { failed, contradicted }
-        }),
+        done = tasks.first() => done.map(End::Done),
         () = stop.cancelled() => Ok(End::Stopped),
     };
     // Refused only where the driver has ended, which the shutdown finds out.

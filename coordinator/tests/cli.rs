@@ -335,7 +335,7 @@ fn list_status_and_workers_show_where_things_stand() {
     let bench = Bench::new();
     let text = printed(bench.read(&["list"]));
     assert!(
-        text.contains("tiny        7 of 8        0         1       1              2.50"),
+        text.contains("tiny        7 of 8        0         1       1          0              2.50"),
         "{text}"
     );
     let value = json(bench.read(&["list", "--format", "json"]));

@@ -163,7 +163,7 @@ fn a_dead_workers_trial_resumes_elsewhere_where_the_checkpoints_are_shared() {
     assert_eq!(undisturbed.wait(), 0, "the undisturbed run completes");
     let expected = trials(folder, "undisturbed");
     assert!(expected.values().all(|row| row["epochs_repeated"] == 0));
-    let again = "trained again after a worker or trainer was lost or left: 1 of 2 trials";
+    let again = "trained again after an attempt ended early: 1 of 2 trials";
 
     let shared = folder.join("shared");
     let resumed = taken_over(folder, "shared-run", Some(&shared));

@@ -229,10 +229,33 @@ fn a_backup_is_a_whole_store_of_one_moment_while_another_is_written() {
     assert_eq!(status, Some(2));
     assert!(stderr.contains("exists; --force replaces it"), "{stderr}");
     assert_eq!(run(&state, &["backup", file_text, "--force"]).0, Some(0));
-    let own = state.join("gradsweep.db");
-    let (status, _, stderr) = run(&state, &["backup", own.to_str().unwrap(), "--force"]);
-    assert_eq!(status, Some(2));
-    assert!(stderr.contains("is the store itself"), "{stderr}");
-    let (status, _, stderr) = run(&state, &["backup", "/nowhere/copy"]);
-    assert_eq!(status, Some(1), "{stderr}");
+}
+
+#[test]
+fn a_backup_harms_no_store_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let store = filled(&state);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(state.join("gradsweep.db"), &link).unwrap();
+    let other = folder.path().join("other.db");
+    let log = folder.path().join("other.db-wal");
+    std::fs::write(&log, "of another database").unwrap();
+    let refusals = [
+        (state.join("gradsweep.db"), "the store's own directory"),
+        (state.join("gradsweep.db-wal"), "the store's own directory"),
+        (state.join("anything"), "the store's own directory"),
+        (link, "the store's own directory"),
+        (other, "other.db-wal is there"),
+        (folder.path().join("nowhere/copy"), "cannot write into"),
+    ];
+    for (file, why) in refusals {
+        let (status, _, stderr) = run(&state, &["backup", file.to_str().unwrap(), "--force"]);
+        assert_eq!(status, Some(2), "{}: {stderr}", file.display());
+        assert!(stderr.contains(why), "{}: {stderr}", file.display());
+    }
+    drop(store);
+    let (status, stdout, _) = run(&state, &["check"]);
+    assert_eq!(status, Some(0), "{stdout}");
+    assert_eq!(std::fs::read(&log).unwrap(), b"of another database");
 }

@@ -15,8 +15,11 @@ impl Scheduler {
             let sweep = scheduler.sweep(index);
             match &sweep.hold {
                 Some(Hold::Cancelled) => return Acted::Refused("it is cancelled".into()),
+                Some(Hold::Broken { reason }) => {
+                    return Acted::Refused(format!("it stopped: {reason}"));
+                }
                 None if sweep.is_finished() => return Acted::Refused("it has ended".into()),
-                Some(Hold::Paused | Hold::Broken { .. }) | None => {}
+                Some(Hold::Paused) | None => {}
             }
             let (pending, running) = (sweep.counts().pending, sweep.counts().running);
             scheduler.hold(index, Some(Hold::Paused));
@@ -32,10 +35,7 @@ impl Scheduler {
                     let retry = format!("it is cancelled; `coordinator retry {name}` reopens it");
                     return Acted::Refused(retry);
                 }
-                (None, Some(stopped)) => {
-                    let raise = format!("{stopped}; raise the budget in its file and apply it");
-                    return Acted::Refused(raise);
-                }
+                (None, Some(stopped)) => return Acted::Refused(raise(stopped)),
                 (None, None) => return Acted::Refused("it is not paused".into()),
                 (Some(Hold::Paused | Hold::Broken { .. }), _) => {}
             }
@@ -68,9 +68,12 @@ impl Scheduler {
                 }
             }
             let pending = reopened.len() as u64;
-            if pending == 0 && scheduler.sweep(index).hold.is_none() {
-                let why = "none of its trials failed or was cancelled".into();
-                return Acted::Refused(why);
+            let sweep = scheduler.sweep(index);
+            if pending == 0 && sweep.hold.is_none() {
+                return Acted::Refused(match &sweep.stopped {
+                    Some(stopped) => raise(stopped),
+                    None => "none of its trials failed or was cancelled".into(),
+                });
             }
             scheduler.hold(index, None);
             let sweep = scheduler.sweep_mut(index);
@@ -241,6 +244,11 @@ impl Scheduler {
         let is_cancelled = self.trial(trial).state == State::Ended(OutcomeKind::Cancelled);
         is_cancelled && !self.sweep(sweep).is_cancelled()
     }
+}
+
+/// What helps where a budget is used up.
+fn raise(stopped: impl std::fmt::Display) -> String {
+    format!("{stopped}; raise the budget in its file and apply it")
 }
 
 fn may_reopen(state: State) -> bool {

@@ -60,7 +60,12 @@ impl Counts {
 
     /// Members with an outcome.
     pub fn ended(&self) -> u64 {
-        self.completed + self.diverged + self.failed + self.cancelled
+        self.done() + self.cancelled
+    }
+
+    /// Members that ended by themselves.
+    pub fn done(&self) -> u64 {
+        self.completed + self.diverged + self.failed
     }
 }
 

@@ -147,6 +147,9 @@ fn same_error_on_several_workers_stops_the_sweep() {
     scene.restart();
     assert_eq!(scene.of("s").state, stopped);
     assert_eq!(scene.sent(attached("good", 3, 1)), ["welcome good@3 []"]);
+    // To pause it would hide why.
+    scene.sent(Event::SweepPaused(name("s")));
+    assert_eq!(scene.of("s").state, stopped);
     let sent = scene.sent(Event::SweepRetried(name("s")));
     assert_eq!(sent.len(), 1, "{sent:?}");
 }

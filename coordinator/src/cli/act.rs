@@ -83,7 +83,10 @@ pub(super) async fn cancel(args: &ActArgs, global: &Global) -> Result<(), Failur
 pub(super) async fn retry(args: &ActArgs, global: &Global) -> Result<(), Failure> {
     let mut client = running(&args.place, global).await?;
     let ActedResponse { pending, .. } = answer(client.retry_sweep(request(args)).await)?;
-    tell(&format!("sweep {}: {} run again", args.sweep, trials(pending)))
+    tell(&match pending {
+        0 => format!("sweep {} goes on", args.sweep),
+        _ => format!("sweep {} goes on: {} run again", args.sweep, trials(pending)),
+    })
 }
 
 /// `drain`.

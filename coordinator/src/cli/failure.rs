@@ -53,9 +53,10 @@ impl From<QueryError> for Failure {
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Failure {
         match error {
-            BackupError::Exists { .. } | BackupError::Itself { .. } => {
-                Failure::Mistake(chain(&error))
-            }
+            BackupError::Exists { .. }
+            | BackupError::Inside { .. }
+            | BackupError::Leftover { .. }
+            | BackupError::Folder { .. } => Failure::Mistake(chain(&error)),
             BackupError::File { .. } | BackupError::Copy(_) => Failure::Failed(error.into()),
         }
     }

@@ -178,11 +178,11 @@ pub struct FetchArgs {
     pub mirror: Vec<String>,
 }
 
-/// Whom a reading command asks.
+/// Whom a command asks.
 #[derive(Args, Clone, Debug)]
 pub struct Place {
     /// Asks the coordinator at this address [default: the one that runs on --state; where none
-    /// runs, the directory itself is read]
+    /// runs, a command that only reads opens the directory itself]
     #[arg(long, value_name = "URL", env = "GRADSWEEP_COORDINATOR", display_order = 99)]
     pub coordinator: Option<String>,
 }

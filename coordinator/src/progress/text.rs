@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use scheduler::overview::{SweepOverview, SweepState};
+use scheduler::overview::{Counts, SweepOverview, SweepState};
 
 /// Template of a sweep's first line: its message is `counts`.
 pub(super) const BAR: &str = "{prefix} [{bar:16}] {pos}/{len} done, {wide_msg}";
@@ -12,8 +12,8 @@ pub(super) const BELOW: &str = "  {wide_msg}";
 
 /// Where a sweep stands, in one line.
 pub(super) fn line(sweep: &SweepOverview, trouble: Option<&str>) -> String {
-    let (ended, wanted) = (sweep.counts.ended(), sweep.counts.wanted());
-    let mut text = format!("{}: {ended}/{wanted} done, {}", sweep.name, counts(sweep));
+    let (done, wanted) = (sweep.counts.done(), sweep.counts.wanted());
+    let mut text = format!("{}: {done}/{wanted} done, {}", sweep.name, counts(sweep));
     for part in pace(sweep) {
         text.push_str(", ");
         text.push_str(&part);
@@ -27,7 +27,13 @@ pub(super) fn line(sweep: &SweepOverview, trouble: Option<&str>) -> String {
 /// Its trials that are not simply done.
 pub(super) fn counts(sweep: &SweepOverview) -> String {
     let counts = &sweep.counts;
-    format!("{} running, {} failed, {} diverged", counts.running, counts.failed, counts.diverged)
+    let Counts { running, failed, diverged, cancelled, .. } = counts;
+    match cancelled {
+        0 => format!("{running} running, {failed} failed, {diverged} diverged"),
+        _ => format!(
+            "{running} running, {failed} failed, {diverged} diverged, {cancelled} cancelled"
+        ),
+    }
 }
 
 /// What is wrong, then the pace. Never empty: an empty line would look like a fault.
@@ -82,8 +88,8 @@ pub(super) fn failures(sweep: &SweepOverview) -> Option<String> {
 
 /// How far a sweep came before the stop that was asked for.
 pub(super) fn stopped(sweep: &SweepOverview) -> String {
-    let (ended, wanted) = (sweep.counts.ended(), sweep.counts.wanted());
-    format!("sweep {}: {ended} of {wanted} done; the same command continues", sweep.name)
+    let (done, wanted) = (sweep.counts.done(), sweep.counts.wanted());
+    format!("sweep {}: {done} of {wanted} done; the same command continues", sweep.name)
 }
 
 /// Two units at most: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
@@ -100,11 +106,9 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::*;
     use common::config::{Data, Model};
     use common::ids::TrialId;
-    use scheduler::overview::Counts;
-
-    use super::*;
 
     pub(in crate::progress) fn sweep(state: SweepState, counts: Counts) -> SweepOverview {
         SweepOverview {
@@ -155,7 +159,7 @@ pub(super) mod tests {
         let bar = BAR
             .replace("{prefix}", sweep.name.as_str())
             .replace("{bar:16}", &"=".repeat(16))
-            .replace("{pos}", &sweep.counts.ended().to_string())
+            .replace("{pos}", &sweep.counts.done().to_string())
             .replace("{len}", &sweep.counts.wanted().to_string())
             .replace("{wide_msg}", &counts(sweep));
         let below = BELOW.replace("{wide_msg}", &below(sweep, trouble));

@@ -112,10 +112,11 @@ impl Reader {
     /// The history of a trial: epoch, rate and validation error.
     fn epochs(&self, trial: KnownTrial, p: f64) -> Result<Vec<(u32, Point)>, QueryError> {
         let wrong = self.wrong("the epochs");
-        let recorded = trial::recorded(&self.connection, trial).map_err(wrong)?;
+        let snapshot = self.snapshot()?;
+        let recorded = trial::recorded(&snapshot, trial).map_err(wrong)?;
         let mut epochs = Vec::new();
         for part in history::parts(&recorded) {
-            let page = trial::epochs_of(&self.connection, trial, part, u32::MAX).map_err(wrong)?;
+            let page = trial::epochs_of(&snapshot, trial, part, u32::MAX).map_err(wrong)?;
             for epoch in page {
                 let point = Point { rate: epoch.gate * p, val_error: epoch.val_error };
                 epochs.push((epoch.epoch, point));

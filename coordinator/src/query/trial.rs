@@ -22,6 +22,11 @@ const DIGITS_MIN: usize = 4;
 /// Trials that an ambiguous start names.
 const MATCHES_MAX: u32 = 6;
 
+/// From the few trials that begin so: the sweep may have a million.
+pub(super) const MATCHES: &str = "SELECT t.id, t.hash FROM trials t
+    CROSS JOIN members m ON m.sweep = ?1 AND m.trial = t.id
+    WHERE t.hash BETWEEN ?2 AND ?3 ORDER BY t.hash LIMIT ?4";
+
 impl Reader {
     /// A trial of a sweep by its id or at least four digits of its start. Has its newest
     /// `ATTEMPTS_MAX` attempts and `EPOCHS_MAX` epochs.
@@ -70,11 +75,7 @@ impl Reader {
         let wrong = self.wrong("the members");
         let matches: Vec<KnownTrial> = self
             .connection
-            .prepare_cached(
-                "SELECT t.id, t.hash FROM trials t
-                 JOIN members m ON m.sweep = ?1 AND m.trial = t.id
-                 WHERE t.hash BETWEEN ?2 AND ?3 ORDER BY t.hash LIMIT ?4",
-            )
+            .prepare_cached(MATCHES)
             .and_then(|mut statement| {
                 statement
                     .query_map((sweep.id, range.0, range.1, MATCHES_MAX), |row| {
@@ -106,8 +107,9 @@ impl Reader {
         )?;
         let mut statement = self.connection.prepare_cached(
             "SELECT name FROM sweeps WHERE EXISTS (
-                SELECT 1 FROM trials t JOIN members m ON m.trial = t.id
-                WHERE m.sweep = sweeps.id AND t.hash BETWEEN ?1 AND ?2
+                SELECT 1 FROM trials t
+                CROSS JOIN members m ON m.sweep = sweeps.id AND m.trial = t.id
+                WHERE t.hash BETWEEN ?1 AND ?2
              ) ORDER BY id",
         )?;
         let elsewhere: Vec<String> =

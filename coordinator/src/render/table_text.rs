@@ -145,8 +145,7 @@ fn epochs_repeated(repeated: &EpochsRepeated) -> String {
     let were = if *epochs == 1 { "epoch was" } else { "epochs were" };
     let of = if *of_trials == 1 { "trial" } else { "trials" };
     format!(
-        "{epochs} {were} trained again after a worker or trainer was lost or left: \
-         {trials} of {of_trials} {of}"
+        "{epochs} {were} trained again after an attempt ended early: {trials} of {of_trials} {of}"
     )
 }
 

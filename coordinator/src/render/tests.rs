@@ -244,7 +244,7 @@ fn epochs_that_were_repeated_stand_below_the_text_alone() {
         (repeated(1, 1, 1), ("1 epoch was", "1 of 1 trial")),
     ] {
         let (were, of) = line;
-        let line = format!("{were} trained again after a worker or trainer was lost or left: {of}");
+        let line = format!("{were} trained again after an attempt ended early: {of}");
         let text = plain(Format::Text, part.clone());
         assert_eq!(text, format!("{}\n{line}\n", plain(Format::Text, part[..1].to_vec())));
         for format in [Format::Csv, Format::Json] {
@@ -400,10 +400,10 @@ fn sweeps_as_text() {
     let mut out = Vec::new();
     sweeps(&[some_sweep(), other], Style::default(), &mut out).unwrap();
     let expected = "\
-sweep  trials done  running  diverged  failed  best val_error %  state
-────────────────────────────────────────────────────────────────────────
-depth     17 of 22        2         1       1              2.13  running
-q           0 of 0        0         0       0                 -  idle
+sweep  trials done  running  diverged  failed  cancelled  best val_error %  state
+───────────────────────────────────────────────────────────────────────────────────
+depth     17 of 22        2         1       1          0              2.13  running
+q           0 of 0        0         0       0          0                 -  idle
 ";
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text, expected, "\n{text}");

@@ -68,6 +68,7 @@ pub fn sweeps(sweeps: &[Sweep], style: Style, out: &mut dyn Write) -> io::Result
         GridColumn::new("running").right(),
         GridColumn::new("diverged").right(),
         GridColumn::new("failed").right(),
+        GridColumn::new("cancelled").right(),
         GridColumn::new("best val_error %").right(),
         GridColumn::new("state"),
     ];
@@ -75,13 +76,14 @@ pub fn sweeps(sweeps: &[Sweep], style: Style, out: &mut dyn Write) -> io::Result
     for sweep in sweeps {
         let counts = sweep.trials.unwrap_or_default();
         let all = count_of(&counts);
-        let done = all - counts.pending - counts.running;
+        let done = counts.completed + counts.diverged + counts.failed;
         rows.push(vec![
             grid::cell(&sweep.name),
             format!("{done} of {all}"),
             counts.running.to_string(),
             counts.diverged.to_string(),
             counts.failed.to_string(),
+            counts.cancelled.to_string(),
             percent(sweep.best_val_error),
             grid::cell(&sweep.state),
         ]);
@@ -118,7 +120,7 @@ pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()>
             sweep.eta_seconds.map_or(String::new(), |eta| format!("about {}", duration(eta))),
         ),
         ("created", at(sweep.created_unix_ms)),
-        ("completed", completed),
+        ("ended", completed),
     ];
     facts(&lines, style, out)?;
     if !sweep.lost_attempts.is_empty() {

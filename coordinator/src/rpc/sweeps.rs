@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use super::live;
 use super::logs::Logs;
 use crate::driver::{Done, Driven, Inbox, Stopped};
-use crate::query::{Class, QueryError, Reader};
+use crate::query::{Class, QueryError, Reader, suggest};
 
 /// Readers at one time: each has a connection and a thread. Further calls wait their turn.
 const READERS_MAX: usize = 8;
@@ -219,7 +219,7 @@ impl SweepService for Sweeps {
 
     async fn drain_worker(&self, request: Request<wire::DrainWorkerRequest>) -> Acts {
         let name = request.into_inner().worker;
-        let worker = name.parse().map_err(|_| unknown("worker", &name))?;
+        let worker = name.parse().map_err(|_| self.unknown("worker", &name))?;
         self.act(Event::WorkerDrained(worker), "worker", &name).await
     }
 }
@@ -233,13 +233,13 @@ impl Sweeps {
         event: fn(SweepName) -> Event,
     ) -> Acts {
         let name = request.into_inner().sweep;
-        let sweep = name.parse().map_err(|_| unknown("sweep", &name))?;
+        let sweep = name.parse().map_err(|_| self.unknown("sweep", &name))?;
         self.act(event(sweep), "sweep", &name).await
     }
 
     async fn act(&self, event: Event, what: &str, name: &str) -> Acts {
         match self.inbox.act(event).await.map_err(unavailable)? {
-            Acted::Unknown => Err(unknown(what, name)),
+            Acted::Unknown => Err(self.unknown(what, name)),
             Acted::Refused(why) => {
                 Err(Status::failed_precondition(format!("{what} `{name}`: {why}")))
             }
@@ -248,11 +248,23 @@ impl Sweeps {
             }
         }
     }
-}
 
-fn unknown(what: &str, name: &str) -> Status {
-    let list = if what == "sweep" { "list" } else { "workers" };
-    Status::not_found(format!("unknown {what} `{name}`; `coordinator {list}` shows those known"))
+    fn unknown(&self, what: &str, name: &str) -> Status {
+        let overview = self.driven.overview.borrow();
+        let (list, near) = match what {
+            "sweep" => {
+                let names = overview.sweeps.iter().map(|sweep| sweep.name.as_str());
+                ("list", suggest(name, names))
+            }
+            _ => {
+                let ids = overview.workers.iter().map(|worker| worker.id.as_str());
+                ("workers", suggest(name, ids))
+            }
+        };
+        let near = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+        let text = format!("unknown {what} `{name}`{near}; `coordinator {list}` shows those known");
+        Status::not_found(text)
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -147,7 +147,7 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Trouble::DiskFull => "the disk is full; free space and start again",
+            Trouble::DiskFull => "the disk is full; free some of it",
             Trouble::ReadOnly => {
                 "it cannot be written; check the permissions and that its disk is not mounted \
                  read-only"

@@ -117,6 +117,14 @@ impl SqliteStore {
         let found = identify(&transaction).map_err(wrong)?;
         check_identity(&found, path)?;
         let done = usize::try_from(found.version).expect("a version is never negative");
+        if (1..VERSION).contains(&found.version) {
+            tracing::info!(
+                from = found.version,
+                to = VERSION,
+                "bringing {} up to date, which takes a while where it is large",
+                path.display()
+            );
+        }
         for step in &MIGRATIONS[done..] {
             transaction.execute_batch(step).map_err(wrong)?;
         }

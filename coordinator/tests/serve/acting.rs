@@ -1,6 +1,7 @@
 //! Clients that change what runs, against a worker that speaks the real protocol.
 
 use common::wire::{self, report};
+use coordinator::progress::AllDone;
 use coordinator::query::Reader;
 use coordinator::serve::End;
 use tonic::Code;
@@ -35,11 +36,16 @@ async fn a_paused_sweep_gets_no_lease_and_a_cancelled_one_is_over() {
     let status = client.resume_sweep(tiny()).await.unwrap_err();
     let told = (status.code(), status.message());
     assert_eq!(told, (Code::FailedPrecondition, "sweep `tiny`: it is not paused"));
+    let misspelt = wire::ActOnSweepRequest { sweep: "tinny".into() };
+    let status = client.cancel_sweep(misspelt).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().contains("did you mean `tiny`?"), "{status}");
 
     let cancelled = client.cancel_sweep(tiny()).await.unwrap().into_inner();
     assert_eq!(cancelled, wire::ActedResponse { pending: 6, running: 1 });
     worker.take_until(|worker| worker.stopped == [second.clone()]).await;
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    let incomplete = AllDone { incomplete: 1, ..AllDone::default() };
+    assert_eq!(server.ended().await, End::Done(incomplete));
     let sweep = Reader::open(state.path()).unwrap().sweep("tiny").unwrap();
     let trials = sweep.trials.unwrap();
     assert_eq!((sweep.state.as_str(), trials.completed, trials.cancelled), ("cancelled", 1, 7));
@@ -67,7 +73,7 @@ async fn an_edited_file_is_applied_while_its_sweep_runs() {
         assert!(!trial.params.contains(r#""depth":2"#), "{}", trial.params);
         worker.complete(&lease).await;
     }
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
     let trials = Reader::open(state.path()).unwrap().sweep("tiny").unwrap().trials.unwrap();
     assert_eq!((trials.completed, trials.removed), (8, 4));
 }
@@ -115,7 +121,7 @@ async fn failed_trials_are_tried_again_when_somebody_asks() {
         worker.complete(&lease).await;
     }
     assert_eq!(again, Some((2, 1)), "the second attempt may go on after the first's epoch");
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
     assert_eq!(stored_trial(state.path(), &first.trial).attempts.len(), 2);
 }
 

@@ -6,6 +6,7 @@ mod acting;
 mod harness;
 
 use common::wire::{self, from_worker};
+use coordinator::progress::AllDone;
 use coordinator::query::Reader;
 use coordinator::serve::{self, End};
 use coordinator::store::endpoint;
@@ -30,7 +31,7 @@ async fn a_sweep_completes_and_its_table_is_printed() {
         worker.complete(&lease).await;
     }
     let output = server.output.clone();
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
     let table = output.text();
     assert!(table.contains("tiny") && table.contains("25.0"), "{table}");
     assert_eq!(endpoint::read(state.path()).unwrap(), None, "no endpoint is left behind");
@@ -41,7 +42,7 @@ async fn a_sweep_completes_and_its_table_is_printed() {
     // The same command again has nothing to do, and says the same.
     let again = Server::start(state.path(), SWEEP).await;
     let output = again.output.clone();
-    assert_eq!(again.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(again.ended().await, End::Done(AllDone::default()));
     assert_eq!(output.text(), table);
 }
 
@@ -57,7 +58,7 @@ async fn claims_are_judged_below_the_table() {
         worker.complete(&lease).await;
     }
     let output = server.output.clone();
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
     let text = output.text();
     let judged = "\n\nsweep tiny, claims: 1 supported\n\nsupported: depth does not matter\n";
     assert!(text.contains(judged), "{text}");
@@ -77,7 +78,7 @@ async fn failed_trials_are_told_at_the_end() {
             worker.complete(&lease).await;
         }
     }
-    assert_eq!(server.ended().await, End::Done { failed: 1, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone { failed: 1, ..AllDone::default() }));
 }
 
 #[tokio::test]
@@ -110,7 +111,7 @@ async fn a_broken_stream_is_attached_again_with_what_runs() {
         let lease = second.lease().await;
         second.complete(&lease).await;
     }
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
     let trial = stored_trial(state.path(), &attempt(&lease).trial);
     assert_eq!((trial.attempts.len(), trial.epochs.len()), (1, 2));
 }
@@ -146,7 +147,7 @@ async fn reports_of_a_stale_attempt_are_counted_and_dropped() {
     worker.report(vec![epoch(&old, 1), outcome(&old, wire::OutcomeKind::Diverged)]).await;
     server.page_has("/metrics", "gradsweep_stale_reports_total 2").await;
     worker.complete(&lease).await;
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
     let trial = stored_trial(state.path(), &old.trial);
     assert_eq!((trial.state.as_str(), trial.attempts.len()), ("completed", 2));
     let epochs = trial.epochs.iter().map(|epoch| epoch.attempt.as_ref().unwrap().attempt);
@@ -175,7 +176,7 @@ async fn a_server_that_starts_again_goes_on() {
         let lease = worker.lease().await;
         worker.complete(&lease).await;
     }
-    assert_eq!(server.ended().await, End::Done { failed: 0, contradicted: 0 });
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
     let sweep = Reader::open(state.path()).unwrap().sweep("tiny").unwrap();
     assert_eq!((sweep.trials.unwrap().completed, sweep.epochs), (TRIALS as u64, 16));
 }

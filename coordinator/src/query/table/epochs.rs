@@ -65,8 +65,9 @@ impl Reader {
         for part in history::parts(&recorded) {
             let mut rest = Some(part);
             while let Some(part) = rest {
-                let page = trial::epochs_of(&self.connection, trial, part, PAGE_EPOCHS);
-                let page = page.map_err(wrong)?;
+                let snapshot = self.snapshot()?;
+                let page = trial::epochs_of(&snapshot, trial, part, PAGE_EPOCHS).map_err(wrong)?;
+                drop(snapshot);
                 for epoch in &page {
                     if parts.row(cells(start, epoch)).is_break() {
                         return Ok(ControlFlow::Break(()));

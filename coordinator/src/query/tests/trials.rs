@@ -11,6 +11,19 @@ fn closed(trial: TrialId, reason: &str) -> Change {
 }
 
 #[test]
+fn trial_is_found_without_a_look_at_its_sweep() {
+    let bench = Bench::new(YAML);
+    let plan = format!("EXPLAIN QUERY PLAN {}", trial::MATCHES);
+    let reader = Reader::open(bench.dir.path()).unwrap();
+    let mut statement = reader.connection.prepare(&plan).unwrap();
+    let steps = statement.query_map((1, 0, 0, 1), |row| row.get::<_, String>(3)).unwrap();
+    let steps: Vec<String> = steps.map(Result::unwrap).collect();
+    assert!(steps[0].starts_with("SEARCH t USING COVERING INDEX"), "{steps:?}");
+    assert!(steps[1].starts_with("SEARCH m USING PRIMARY KEY"), "{steps:?}");
+    assert_eq!(steps.len(), 2, "{steps:?}");
+}
+
+#[test]
 fn sweep_counts_its_trials() {
     let mut bench = Bench::new(YAML);
     bench.run(0, OutcomeKind::Completed, 0.3, 0.2);
