@@ -175,7 +175,9 @@ impl Scheduler {
         let silent_s = now.0.saturating_sub(worker.last_seen.0) / 1_000;
         match worker.link {
             Link::Awaited => Some("has not attached since the coordinator started".into()),
-            Link::Lost { left: true, .. } => Some("drained and left".into()),
+            Link::Lost { left: true, .. } => {
+                Some("it left: drained, or with an error that its own log has".into())
+            }
             Link::Lost { left: false, .. } => Some(format!("no sign of life for {silent_s} s")),
             Link::Detached => Some(format!("its stream broke {silent_s} s ago")),
             Link::Attached { .. } if worker.drains() => Some("it drains".into()),
@@ -201,11 +203,13 @@ impl Scheduler {
     }
 }
 
-/// Work left over the speed measured per slot, times the slots it has.
+/// Work left over the speed measured per slot, times the slots it has; none of a sweep that gets no
+/// more.
 fn eta_seconds(sweep: &Sweep, cohorts: u32) -> Option<f64> {
     let per_slot = sweep.measured.cost_per_slot_second()?;
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let remaining = sweep.tallies.cost_remaining as f64;
-    let seconds = (cohorts > 0).then(|| remaining / (per_slot * f64::from(cohorts)));
+    let goes_on = cohorts > 0 && sweep.hold.is_none() && sweep.stopped.is_none();
+    let seconds = goes_on.then(|| remaining / (per_slot * f64::from(cohorts)));
     seconds.filter(|seconds| seconds.is_finite())
 }

@@ -298,7 +298,7 @@ impl Sweep {
             && self.slot_seconds >= max
         {
             let hours = max / 3600.0;
-            return Some(format!("its budget of {hours:.2} slot hours is used up"));
+            return Some(format!("its budget of {hours} slot hours is used up"));
         }
         None
     }

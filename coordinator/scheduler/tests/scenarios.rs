@@ -361,7 +361,8 @@ fn draining_worker_hands_back_and_leaves() {
     assert_eq!(scene.worker("w").reason.as_deref(), Some("it drains"));
     sends!(scene, detached("w", 1), []);
     assert_eq!(scene.worker("w").state, WorkerState::Lost);
-    assert_eq!(scene.worker("w").reason.as_deref(), Some("drained and left"));
+    let why = "it left: drained, or with an error that its own log has";
+    assert_eq!(scene.worker("w").reason.as_deref(), Some(why));
     assert_eq!(scene.overview().counters.lease_expirations, 0);
     sends!(scene, attached("v", 2, 1), ["welcome v@2 []", "lease v/0 c2: 1#2"]);
     assert_eq!(scene.after(600_000), [""; 0]);
@@ -456,6 +457,8 @@ fn estimate_follows_the_measured_speed() {
     sends!(scene, reported("w", 1, 3, report), ["ack w 3", "lease w/0 c2: 2#1"]);
     let eta = scene.of("s").eta_seconds.unwrap();
     assert!((eta - second).abs() < 0.1, "{eta}");
+    scene.sent(Event::SweepPaused("s".parse().unwrap()));
+    assert_eq!(scene.of("s").eta_seconds, None, "of what does not go on");
 }
 
 #[test]

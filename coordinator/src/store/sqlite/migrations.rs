@@ -4,6 +4,7 @@
 //! A new step needs nothing here but, where it changes what a restart tells, `expected`.
 
 use scheduler::Change;
+use scheduler::event::{Hold, StoredState};
 
 use super::crashes::sound_store;
 use super::faults::{Disk, Fault, Faulty};
@@ -26,10 +27,21 @@ fn changes() -> Vec<Change> {
     changes
 }
 
-fn expected() -> Contents {
+/// Version 2 brought holds and fences.
+const OF_VERSION_2: &str = "UPDATE sweeps SET hold = 'paused' WHERE name = 'first';
+    UPDATE trials SET fenced = 1 WHERE state = 'pending';";
+
+fn expected(version: i64) -> Contents {
     let mut model = Memory::default().open();
     commit(&mut *model, changes());
-    contents(&mut *model)
+    if version >= 2 {
+        commit(&mut *model, [Change::SweepHeld(name("first"), Some(Hold::Paused))]);
+    }
+    let mut contents = contents(&mut *model);
+    for trial in contents.trials.values_mut() {
+        trial.is_fenced |= version >= 2 && trial.state == StoredState::Pending;
+    }
+    contents
 }
 
 /// A file as a program of this version left it: ended in order, and killed with its log unmoved.
@@ -40,6 +52,9 @@ fn files(version: i64) -> [Faulty; 2] {
     connection.execute_batch(VERSION_1).unwrap();
     for step in &MIGRATIONS[1..usize::try_from(version).unwrap()] {
         connection.execute_batch(step).unwrap();
+    }
+    if version >= 2 {
+        connection.execute_batch(OF_VERSION_2).unwrap();
     }
     connection.pragma_update(None, "user_version", version).unwrap();
     let killed = faulty.restarted(1);
@@ -72,7 +87,7 @@ fn earlier_versions_open_with_their_content() {
             assert!(!before.contains(&0), "{COUNTED:?}: {before:?}");
             let mut store = sound_store(&file).unwrap();
             assert_eq!(identify(&store.connection).unwrap().version, VERSION);
-            assert_eq!(contents(&mut store), expected(), "from version {version}");
+            assert_eq!(contents(&mut store), expected(version), "from version {version}");
             assert_eq!(counts(&store.connection), before);
             assert_eq!(schema(&store), newest, "from version {version}");
             commit(&mut store, [Change::SweepApplied(header("third"))]);
@@ -85,7 +100,8 @@ fn earlier_versions_open_with_their_content() {
 
 #[test]
 fn power_cuts_while_a_file_is_brought_up_to_date_cost_nothing() {
-    for file in (1..VERSION).flat_map(files) {
+    let of = |version| files(version).map(|file| (version, file));
+    for (from, file) in (1..VERSION).flat_map(of) {
         let whole = file.restarted(1);
         whole.fail(Fault::None);
         drop(whole.store().unwrap());
@@ -98,8 +114,22 @@ fn power_cuts_while_a_file_is_brought_up_to_date_cost_nothing() {
                 let mut store = sound_store(&after).unwrap();
                 let version = identify(&store.connection).unwrap().version;
                 assert_eq!(version, VERSION);
-                assert_eq!(contents(&mut store), expected(), "cut at {at}, restart {restart}");
+                let found = contents(&mut store);
+                assert_eq!(found, expected(from), "cut at {at}, restart {restart}");
             }
         }
     }
+}
+
+#[test]
+fn a_file_that_would_lose_a_row_stays_as_it_is() {
+    let [file, _] = files(2);
+    let connection = file.connect().unwrap();
+    connection.execute_batch("PRAGMA foreign_keys = 0; DELETE FROM configs").unwrap();
+    let before = counts(&connection);
+    drop(connection);
+    assert!(file.store().is_err(), "its trials have no config");
+    let connection = file.connect().unwrap();
+    assert_eq!(identify(&connection).unwrap().version, 2);
+    assert_eq!(counts(&connection), before);
 }

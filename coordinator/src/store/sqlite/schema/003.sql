@@ -119,15 +119,15 @@ SELECT t.id, o.attempt, o.kind, o.epochs, o.seconds, o.best_epoch, o.test_error,
 FROM outcomes o JOIN trials_new t ON t.hash = o.trial ORDER BY t.id;
 
 -- A row that refers to nothing would be left behind without a word.
-CREATE TABLE every_row_is_kept (kept INTEGER CHECK (kept)) STRICT;
-INSERT INTO every_row_is_kept VALUES
+CREATE TABLE guard (kept INTEGER CONSTRAINT every_row_is_kept CHECK (kept)) STRICT;
+INSERT INTO guard VALUES
     ((SELECT count(*) FROM configs) = (SELECT count(*) FROM configs_new)),
     ((SELECT count(*) FROM trials) = (SELECT count(*) FROM trials_new)),
     ((SELECT count(*) FROM members) = (SELECT count(*) FROM members_new)),
     ((SELECT count(*) FROM attempts) = (SELECT count(*) FROM attempts_new)),
     ((SELECT count(*) FROM epochs) = (SELECT count(*) FROM epochs_new)),
     ((SELECT count(*) FROM outcomes) = (SELECT count(*) FROM outcomes_new));
-DROP TABLE every_row_is_kept;
+DROP TABLE guard;
 
 DROP TABLE outcomes;
 DROP TABLE epochs;
