@@ -129,17 +129,6 @@ impl World {
         self.request(Request::Event(Event::Closing));
     }
 
-    /// Whoever had it apply files, and saw it stop before it had, applies them again.
-    pub(crate) fn on_coordinator_ends(&mut self, life: u64) {
-        if self.coordinator.life != life {
-            return;
-        }
-        self.end_coordinator();
-        if self.is_healed {
-            self.apply_files();
-        }
-    }
-
     /// It gives up the stream of a worker.
     pub(crate) fn give_up_stream(&mut self, agent: usize) {
         let worker = &self.agents[agent].id;

@@ -237,8 +237,19 @@ impl World {
         self.apply_files();
     }
 
+    /// Whoever had it apply files, and saw it stop before it had, applies them again.
+    fn on_coordinator_ends(&mut self, life: u64) {
+        if self.coordinator.life != life {
+            return;
+        }
+        self.end_coordinator();
+        if self.is_healed {
+            self.apply_files();
+        }
+    }
+
     /// As soon as a coordinator serves.
-    pub(crate) fn apply_files(&mut self) {
+    fn apply_files(&mut self) {
         self.is_applied = false;
         if self.coordinator.serving().is_none() {
             return self.after(1_000, Happening::FilesApplied);

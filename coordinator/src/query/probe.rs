@@ -62,7 +62,8 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT t.config, t.id, t.hash, t.state FROM members m JOIN trials t ON t.id = m.trial
+                "SELECT t.config, t.id, t.hash, t.state
+                 FROM members m JOIN trials t ON t.id = m.trial
                  WHERE m.sweep = ?1 AND m.removed = 0 ORDER BY m.place, m.trial",
             )
             .map_err(wrong)?;
