@@ -375,8 +375,8 @@ impl<'c> Rows<'c> {
                 metrics.examples.cast_signed(),
             ],
         )?;
-        // Late, from a worker that was lost and came back. One look-up of both tables instead, before
-        // the insertion, measured slower.
+        // Late, from a worker that was lost and came back. One look-up of both tables before the
+        // insertion was measured to be slower.
         self.prepare(
             "UPDATE attempts SET first_epoch = min(coalesce(first_epoch, ?3), ?3),
                 last_epoch = max(coalesce(last_epoch, ?3), ?3)
