@@ -158,8 +158,8 @@ fn a_storm_over_three_sweeps_of_a_stub_trainer_loses_nothing() {
     let diverged = expected[0].trials.values().filter(|row| row["state"] == "diverged").count();
     assert!(diverged > 0, "the stub's trials of some seeds diverge");
     let seconds = variable("CHAOS_SECONDS").unwrap_or(90);
-    // So slow that there is work until the storm ends.
-    host.set_pace(seconds.max(60));
+    // So slow that six slots are busy for three storms: it is ended by `set_pace` afterwards.
+    host.set_pace(4 * seconds.max(60));
     let (left, resumed) = storm(&host, &sweeps, &expected, Plan { seconds, workers: 3, slots: 2 });
     assert!(left > 0, "the storm had work until its end");
     assert!(resumed > 0, "some attempt goes on from a checkpoint");
