@@ -17,9 +17,10 @@ use common::wire::TableRequest;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::answers::Answers;
 use crate::config::{Config, Mistakes};
 use crate::driver::{self, Clock, Driver, DriverError, Restored};
-use crate::http::{self, Pages};
+use crate::http::{self, Web};
 use crate::local::LocalError;
 use crate::metrics::Metrics;
 use crate::progress::{AllDone, Announcement, Bars, Progress, Tables};
@@ -173,10 +174,11 @@ pub async fn run(
     let mut tasks = Tasks::new();
     let end = tasks.driver.clone();
     tasks.spawn_driver(async { driver.run(end).await.map_err(ServeError::Driver) });
+    let answers = Answers::new(inbox.clone(), driven.clone(), state.clone());
     let services = Services {
         inbox: inbox.clone(),
         driven: driven.clone(),
-        state: state.clone(),
+        answers: answers.clone(),
         store,
         rpc_seconds: metrics.rpc_seconds.clone(),
     };
@@ -184,10 +186,10 @@ pub async fn run(
     tasks.spawn_listener(async {
         server::serve(listeners.grpc, services, end).await.map_err(ServeError::Rpc)
     });
-    let pages = Pages { driven: driven.clone(), metrics };
+    let web = Web::new(answers, metrics);
     let end = tasks.listeners.clone();
     tasks.spawn_listener(async {
-        http::serve(listeners.http, pages, end).await.map_err(ServeError::Http)
+        http::serve(listeners.http, web, end).await.map_err(ServeError::Http)
     });
     if let Some(local) = config.local {
         let end = tasks.local.clone();

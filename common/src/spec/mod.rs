@@ -43,7 +43,10 @@ pub const METRICS: [&str; 8] = [
     "seconds",
 ];
 
-/// Of these the lowest mean tells which of several configs is best.
+/// How trials end, which a table can count instead.
+pub const OUTCOMES: [&str; 3] = ["completed", "diverged", "failed"];
+
+/// Of the metrics the lowest mean tells which of several configs is best.
 pub const METRICS_TO_CHOOSE_BY: [&str; 5] =
     ["test_error", "val_error", "train_loss", "val_loss", "test_loss"];
 
@@ -105,7 +108,7 @@ pub struct TableSpec {
     pub rows: Vec<Param>,
     /// Parameters that make columns.
     pub columns: Vec<Param>,
-    /// One of `METRICS`; none: the table's own default.
+    /// One of `METRICS` or `OUTCOMES`; none: the table's own default.
     pub metric: Option<String>,
 }
 

@@ -4,7 +4,7 @@
 
 use super::diagnostic::{Problem, Problems, Span};
 use super::node::{Entry, Node, Tree};
-use super::{Budget, Fusion, METRICS, TableSpec};
+use super::{Budget, Fusion, METRICS, OUTCOMES, TableSpec};
 use crate::config::{Data, Model, Param};
 use crate::ids::SweepName;
 use crate::params::{self, Scalar, describe, nearest, printable};
@@ -247,8 +247,9 @@ impl<'a> Sections<'a> {
                 "rows" => table.rows = table_axis(&entry.value, model, &mut placed, problems),
                 "columns" => table.columns = table_axis(&entry.value, model, &mut placed, problems),
                 _ => {
-                    let metric = choice(&entry.value, "metric", &METRICS, &METRICS, problems);
-                    table.metric = metric.map(|index| METRICS[index].to_string());
+                    let shown = [&METRICS[..], &OUTCOMES].concat();
+                    let metric = choice(&entry.value, "metric", &shown, &shown, problems);
+                    table.metric = metric.map(|index| shown[index].to_string());
                 }
             }
         }

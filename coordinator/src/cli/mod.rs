@@ -6,12 +6,14 @@
 
 mod act;
 mod data;
+mod export;
 mod failure;
 mod output;
 mod plan;
 mod read;
 mod source;
 mod store;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -40,11 +42,26 @@ pub enum Command {
     /// Shows a sweep's results: mean, deviation and number of trials per config
     #[command(after_help = "Without --rows and --columns it is the table of the sweep file, else \
 every parameter that varies is a row. Diverged, failed and unfinished trials are not in the mean; \
-they are counted beside the number of trials. Errors are in percent in text, fractions in csv and \
-json.
+they are counted beside the number of trials. Errors are in percent in text, markdown and latex, \
+fractions in csv, json and parquet.
 
 Reads only: running and pending trials go on.")]
     Table(TableArgs),
+    /// Writes a sweep's results into a folder: file, provenance, tables
+    #[command(after_help = "The folder appears when it is complete: sweep.yaml (with overlay and \
+overrides applied), provenance.json (which programs, devices and data the results are from), \
+trials.parquet and epochs.parquet (a row per trial, and per trial and epoch), table.md, table.tex \
+and table.csv (as the sweep file's `table` says), expectations.json.
+
+Reads only: running and pending trials go on.")]
+    Export(ExportArgs),
+    /// Shows a sweep's progress, its best trials and the workers, live
+    #[command(after_help = "On a terminal a full screen; q or Ctrl-C leaves it, and so does the \
+end of the sweep. Elsewhere a line every 10 s until the sweep's end. Exit status 1 where trials \
+failed by then.
+
+Reads only: running and pending trials go on.")]
+    Watch(WatchArgs),
     /// Shows what became of the claims in the sweep file's `expect`
     #[command(after_help = "A claim is supported where the whole confidence interval of the \
 difference agrees with it, contradicted where all of it disagrees, else undecided. The interval is \
@@ -282,6 +299,34 @@ pub struct DrainArgs {
     pub place: Place,
 }
 
+/// Arguments of `export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// The folder to write
+    pub folder: PathBuf,
+    /// Replaces a folder that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Arguments of `watch`.
+#[derive(Args, Clone, Debug)]
+pub struct WatchArgs {
+    /// The sweep's name
+    pub sweep: String,
+    /// Lines, also on a terminal
+    #[arg(long)]
+    pub lines: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub place: Place,
+}
+
 /// Arguments of `expect`.
 #[derive(Args, Clone, Debug)]
 pub struct ExpectArgs {
@@ -331,8 +376,8 @@ pub struct TableArgs {
     /// Parameters that make columns
     #[arg(long, value_name = "P,…", value_delimiter = ',')]
     pub columns: Vec<String>,
-    /// test_error, val_error, test_loss, val_loss, train_loss, best_epoch, epochs or seconds
-    /// [default: the sweep file's, else test_error]
+    /// test_error, val_error, test_loss, val_loss, train_loss, best_epoch, epochs or seconds; or
+    /// how many trials: completed, diverged or failed [default: the sweep file's, else test_error]
     #[arg(long, value_name = "METRIC")]
     pub metric: Option<String>,
     /// Varying parameters that are treated as replicates, like seeds
@@ -350,7 +395,11 @@ pub struct TableArgs {
     /// Includes trials that are no longer in the sweep's file
     #[arg(long)]
     pub removed: bool,
-    /// text, csv or json [default: by the ending of --output, else text]
+    /// With --trials: also programs, device, precision and data that each result is from
+    #[arg(long, requires = "trials")]
+    pub provenance: bool,
+    /// text, markdown, latex, csv, json or parquet [default: by the ending of --output (txt, md,
+    /// tex, csv, json, parquet), else text]
     #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
     pub format: Option<Format>,
     /// Writes to this file, which appears when it is complete
@@ -373,6 +422,8 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Status(args) => read::status(&args, global).await,
         Command::Workers(args) => read::workers(&args, global).await,
         Command::Table(args) => read::table(&args, global).await,
+        Command::Export(args) => export::export(&args, global).await,
+        Command::Watch(args) => watch::watch(&args, global).await,
         Command::Expect(args) => read::expect(&args, global).await,
         Command::Probe(args) => read::probe(&args, global).await,
         Command::Trial(args) => read::trial(&args, global).await,

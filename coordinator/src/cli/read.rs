@@ -1,7 +1,6 @@
 //! The reading commands: ask a source, render its answer.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::wire::{self, TableLevel, TableRequest};
@@ -134,10 +133,14 @@ pub(super) async fn logs(args: &LogArgs, global: &Global) -> Result<(), Failure>
 
 /// `table`: rows are written as they come.
 pub(super) async fn table(args: &TableArgs, global: &Global) -> Result<(), Failure> {
+    let format = format(args);
+    if format == Format::Parquet && args.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Failure::Mistake("--format parquet is not for a terminal: add -o FILE".into()));
+    }
     let mut source = open(&args.place, global).await?;
     let mut out = Output::open(args.output.as_deref())?;
     let style = out.style();
-    let mut table = TableWriter::new(format(args), style, &mut out);
+    let mut table = TableWriter::new(format, style, &mut out);
     source.table(request(args), &mut |part| table.part(part)).await?;
     table.finish()?;
     out.finish()
@@ -158,14 +161,11 @@ fn request(args: &TableArgs) -> TableRequest {
         best_by: args.best_by.clone().unwrap_or_default(),
         level: level.into(),
         removed: args.removed,
+        provenance: args.provenance,
     }
 }
 
 fn format(args: &TableArgs) -> Format {
-    let ending = args.output.as_deref().and_then(Path::extension).and_then(|it| it.to_str());
-    args.format.unwrap_or(match ending {
-        Some("csv") => Format::Csv,
-        Some("json") => Format::Json,
-        Some(_) | None => Format::Text,
-    })
+    let by_ending = || args.output.as_deref().and_then(Format::of_path);
+    args.format.or_else(by_ending).unwrap_or_default()
 }

@@ -254,7 +254,7 @@ pub(super) fn answer<T>(answered: Result<tonic::Response<T>, Status>) -> Result<
 }
 
 /// The server's words for mistakes are those of the query.
-fn failure(status: Status) -> Failure {
+pub(super) fn failure(status: Status) -> Failure {
     match status.code() {
         Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => {
             Failure::Mistake(status.message().to_owned())

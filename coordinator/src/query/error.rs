@@ -167,6 +167,15 @@ pub enum QueryError {
         /// The level that was asked for.
         level: &'static str,
     },
+    /// A field that only a table of trials has.
+    #[error("{field} belongs to a table of trials; leave it out, or ask for --trials")]
+    FieldOfTrials {
+        /// The field of the request.
+        field: &'static str,
+    },
+    /// A row cannot be written: a fault of the program, or of who takes it.
+    #[error("cannot write a row of the table")]
+    Row(#[source] std::io::Error),
     /// A level that does not exist.
     #[error("unknown table level {level}; accepted: 0 (configs), 1 (trials), 2 (epochs)")]
     UnknownLevel {
@@ -212,11 +221,13 @@ impl QueryError {
             | QueryError::NoAxis { .. }
             | QueryError::NoProbe { .. }
             | QueryError::FieldOfConfigs { .. }
+            | QueryError::FieldOfTrials { .. }
             | QueryError::UnknownLevel { .. }
             | QueryError::TooWide { .. } => Class::Invalid,
             QueryError::Older { .. }
             | QueryError::Store(_)
             | QueryError::Config { .. }
+            | QueryError::Row(_)
             | QueryError::SweepFile { .. } => Class::Internal,
         }
     }

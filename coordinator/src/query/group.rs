@@ -19,7 +19,8 @@ pub struct Group {
     pub completed: u64,
     /// Diverged trials.
     pub diverged: u64,
-    failed: u64,
+    /// Failed trials.
+    pub failed: u64,
     unfinished: u64,
 }
 

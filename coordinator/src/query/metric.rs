@@ -1,4 +1,4 @@
-//! The metrics of a trial that a table can show.
+//! What a table can show of a trial: its metrics, and how it ended.
 
 /// A metric of a trial, from its outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +74,51 @@ impl Metric {
     }
 }
 
+/// How a trial can end by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It has a result.
+    Completed,
+    /// Its loss became NaN or infinite.
+    Diverged,
+    /// Its trainer died, or could not train it.
+    Failed,
+}
+
+/// What the cells of a table of configs are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// Mean and spread of a metric.
+    Metric(Metric),
+    /// How many trials ended so.
+    Count(Ended),
+}
+
+impl Shown {
+    /// Metrics first.
+    pub const ALL: [Shown; 11] = {
+        let mut all = [Shown::Count(Ended::Completed); 11];
+        let mut at = 0;
+        while at < Metric::ALL.len() {
+            all[at] = Shown::Metric(Metric::ALL[at]);
+            at += 1;
+        }
+        all[at + 1] = Shown::Count(Ended::Diverged);
+        all[at + 2] = Shown::Count(Ended::Failed);
+        all
+    };
+
+    /// As it is asked for.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Shown::Metric(metric) => metric.name(),
+            Shown::Count(Ended::Completed) => "completed",
+            Shown::Count(Ended::Diverged) => "diverged",
+            Shown::Count(Ended::Failed) => "failed",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +126,8 @@ mod tests {
     #[test]
     fn a_sweep_file_may_ask_for_every_metric() {
         assert_eq!(Metric::ALL.map(Metric::name), common::spec::METRICS);
+        let shown = [&common::spec::METRICS[..], &common::spec::OUTCOMES].concat();
+        assert_eq!(Shown::ALL.map(Shown::name), *shown);
         let choosing = Metric::ALL.into_iter().filter(|metric| metric.lower_is_better());
         let choosing: Vec<&str> = choosing.map(Metric::name).collect();
         assert_eq!(choosing, common::spec::METRICS_TO_CHOOSE_BY);

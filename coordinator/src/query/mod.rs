@@ -34,7 +34,7 @@ use crate::store::sqlite::{self, BUSY_TIMEOUT, STATEMENTS_CACHED};
 use crate::store::{StoreError, check};
 
 pub use error::{Class, Elsewhere, QueryError, suggest};
-pub use metric::Metric;
+pub use metric::{Ended, Metric, Shown};
 pub use table::{EPOCH_METRICS, Sink};
 pub use trial::{ATTEMPTS_MAX, EPOCHS_MAX};
 

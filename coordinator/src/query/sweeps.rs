@@ -37,6 +37,9 @@ impl Reader {
         let mut sweep = overview(&snapshot, name).map_err(wrong)?;
         sweep.failures = failures(&snapshot, known.id).map_err(wrong)?;
         sweep.lost_attempts = lost_attempts(&snapshot, known.id).map_err(wrong)?;
+        sweep.yaml = snapshot
+            .query_row("SELECT yaml FROM sweeps WHERE id = ?", [known.id], |row| row.get(0))
+            .map_err(wrong)?;
         Ok(sweep)
     }
 }

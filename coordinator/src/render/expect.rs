@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::grid;
 use super::number::Unit;
 use super::style::Style;
-use super::table_text::trials;
-use super::view::facts;
+use super::table::trials;
+use super::view::{Facts, facts};
 
 /// Every claim with its verdict and what it rests on.
 pub fn expectations(
@@ -34,18 +34,22 @@ pub fn expectations(
         writeln!(out)?;
         let verdict = grid::emphasised(word(expectation.verdict()), style);
         writeln!(out, "{verdict}: {}", grid::cell(&expectation.claim))?;
-        let unit = Unit::of(&expectation.metric);
-        let [first, second] = [&expectation.first, &expectation.second].map(Option::as_ref);
-        let lines = [
-            ("  where", settings(&expectation.common)),
-            side(first, expectation, unit),
-            side(second, expectation, unit),
-            ("  difference", difference(expectation, unit)),
-            ("  note", expectation.note.clone()),
-        ];
-        facts(&lines, style, out)?;
+        facts(&claim_facts(expectation), style, out)?;
     }
     Ok(())
+}
+
+/// What the verdict on a claim rests on.
+pub fn claim_facts(expectation: &Expectation) -> Facts {
+    let unit = Unit::of(&expectation.metric);
+    let [first, second] = [&expectation.first, &expectation.second].map(Option::as_ref);
+    vec![
+        ("  where", settings(&expectation.common)),
+        side(first, expectation, unit),
+        side(second, expectation, unit),
+        ("  difference", difference(expectation, unit)),
+        ("  note", expectation.note.clone()),
+    ]
 }
 
 /// How many claims are contradicted.
@@ -54,7 +58,8 @@ pub fn contradicted(expectations: &[Expectation]) -> u64 {
     expectations.iter().filter(is_contradicted).count() as u64
 }
 
-fn word(verdict: Verdict) -> &'static str {
+/// A verdict.
+pub fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Supported => "supported",
         Verdict::Contradicted => "contradicted",
@@ -71,11 +76,11 @@ pub(super) fn settings(settings: &[Setting]) -> String {
     words.join(", ")
 }
 
-fn side<'s>(
+fn side(
     side: Option<&ExpectationSide>,
     expectation: &Expectation,
     unit: Unit,
-) -> (&'s str, String) {
+) -> (&'static str, String) {
     let Some(side) = side else { return ("", String::new()) };
     let name = match side.name.as_str() {
         "less" => "  less",

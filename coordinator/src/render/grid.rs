@@ -18,7 +18,7 @@ const JUNCTION: u16 = 1;
 
 /// A column of a grid.
 #[derive(Clone, Debug, Default)]
-pub(super) struct GridColumn {
+pub struct GridColumn {
     /// Lines of its header.
     pub header: Vec<String>,
     /// Aligned to the right.
@@ -41,6 +41,22 @@ impl GridColumn {
     /// Repeated in every block.
     pub fn key(self) -> GridColumn {
         GridColumn { key: true, ..self }
+    }
+}
+
+/// Rows under their header: the content of a table, however it is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Grid {
+    /// The columns.
+    pub columns: Vec<GridColumn>,
+    /// Cells by row, as many as there are columns.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// As aligned columns.
+    pub(super) fn write(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
+        write(&self.columns, &self.rows, style, out)
     }
 }
 

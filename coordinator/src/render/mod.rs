@@ -3,16 +3,12 @@
 //! Errors are fractions in csv and json and percent in text. Text is plain unless a `Style` for a
 //! terminal says otherwise. Nothing here asks for anything: wire types come in, bytes go out.
 
-mod columns;
 mod expect;
 mod grid;
 mod number;
 mod probe;
 mod style;
 mod table;
-mod table_csv;
-mod table_json;
-mod table_text;
 mod view;
 mod view_json;
 mod view_trial;
@@ -20,11 +16,17 @@ mod view_trial;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use expect::{claim_facts, word as verdict_word};
 pub use expect::{contradicted, expectations, expectations_json};
+pub(crate) use grid::Grid;
+pub(crate) use number::{Unit, duration};
 pub use probe::{probe, probe_json};
 pub use style::{Style, printable};
 pub use table::{Format, TableWriter, sweep_table};
+pub(crate) use table::{LaidOut, PageCell, laid_out, plain};
 pub(crate) use view::wrapped;
+pub(crate) use view::{Facts, sweep_facts, workers_grid};
 pub use view::{sweep, sweeps, workers};
 pub use view_json::{sweep_json, sweeps_json, trial_json, workers_json};
 pub use view_trial::trial;
+pub(crate) use view_trial::{attempts_grid, trial_facts};

@@ -5,7 +5,7 @@ const PERCENT_OF_TWO_DECIMALS: f64 = 10.0;
 
 /// What a column's numbers are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unit {
+pub enum Unit {
     /// A fraction that text shows in percent.
     Percent,
     /// A loss or a norm.
@@ -98,7 +98,7 @@ pub(super) fn shortest(value: f64) -> String {
 }
 
 /// A length of time: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`, `3 d 04 h`.
-pub(super) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     if seconds < 10.0 {
         return format!("{seconds:.1} s");
@@ -114,14 +114,14 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// A length of time in milliseconds.
-pub(super) fn duration_ms(ms: u64) -> String {
+pub fn duration_ms(ms: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "rounded to seconds")]
     let seconds = ms as f64 / 1_000.0;
     duration(seconds)
 }
 
 /// `2026-11-24 11:05:03`, of milliseconds since 1970, in UTC.
-pub(super) fn utc(unix_ms: u64) -> String {
+pub fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1_000;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

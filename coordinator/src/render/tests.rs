@@ -40,7 +40,7 @@ fn column(name: &str) -> TableColumn {
     for (param, value) in name.split(' ').filter_map(|part| part.split_once('=')) {
         key.insert(param.to_owned(), value.to_owned());
     }
-    TableColumn { name: name.into(), key }
+    TableColumn { name: name.into(), key, ..TableColumn::default() }
 }
 
 fn part(metric: &str, columns: &[&str], rows: Vec<Vec<Cell>>) -> TablePart {
@@ -375,6 +375,7 @@ fn some_sweep() -> Sweep {
         state: "running".into(),
         failures: vec!["1234567812345678: out of memory\nin layer 3".into()],
         eta_seconds: Some(200.0),
+        yaml: String::new(),
         lost_attempts: vec![
             EndCount { end: "worker lost".into(), attempts: 12 },
             EndCount { end: "trainer died".into(), attempts: 3 },

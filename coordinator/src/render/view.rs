@@ -4,13 +4,16 @@ use std::io::{self, Write};
 
 use common::wire::{EndCount, Sweep, TrialCounts, Worker};
 
-use super::grid::{self, GridColumn};
+use super::grid::{self, Grid, GridColumn};
 use super::number::{Unit, duration, duration_ms, utc};
 use super::style::Style;
 use super::table::counts_in_words;
 
 /// Columns that lists of facts take at most.
 const FACTS_WIDTH: usize = 100;
+
+/// Names and values; empty values say nothing.
+pub type Facts = Vec<(&'static str, String)>;
 
 /// Names and values, one per line; long values go on below themselves, empty ones are left out.
 pub(super) fn facts(facts: &[(&str, String)], style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -91,8 +94,8 @@ pub fn sweeps(sweeps: &[Sweep], style: Style, out: &mut dyn Write) -> io::Result
     grid::write(&columns, &rows, style, out)
 }
 
-/// One sweep: where it stands, its best trial, its newest failures.
-pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()> {
+/// Where a sweep stands, and its best trial.
+pub fn sweep_facts(sweep: &Sweep) -> Facts {
     let counts = sweep.trials.unwrap_or_default();
     let best = match sweep.best_val_error {
         Some(error) => format!("val_error {} %, trial {}", percent(Some(error)), sweep.best_trial),
@@ -106,7 +109,7 @@ pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()>
             format!("{}, {took} later", at(ms))
         }
     };
-    let lines = [
+    vec![
         ("sweep", sweep.name.clone()),
         ("model", sweep.model.clone()),
         ("data", sweep.data.clone()),
@@ -121,8 +124,12 @@ pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()>
         ),
         ("created", at(sweep.created_unix_ms)),
         ("ended", completed),
-    ];
-    facts(&lines, style, out)?;
+    ]
+}
+
+/// One sweep: where it stands, its best trial, its newest failures.
+pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    facts(&sweep_facts(sweep), style, out)?;
     if !sweep.lost_attempts.is_empty() {
         writeln!(out, "\nattempts without an outcome")?;
         for EndCount { end, attempts } in &sweep.lost_attempts {
@@ -148,6 +155,11 @@ pub fn workers(
     if workers.is_empty() {
         return writeln!(out, "no workers; `worker --coordinator URL` starts one");
     }
+    workers_grid(workers, now_unix_ms).write(style, out)
+}
+
+/// Every worker, one per row.
+pub fn workers_grid(workers: &[Worker], now_unix_ms: u64) -> Grid {
     let is_other = |worker: &Worker| worker.program_version != env!("CARGO_PKG_VERSION");
     let with_program = workers.iter().any(is_other);
     let with_reason = workers.iter().any(|worker| !worker.reason.is_empty());
@@ -185,7 +197,7 @@ pub fn workers(
         row.extend(with_reason.then(|| grid::cell(&worker.reason)));
         rows.push(row);
     }
-    grid::write(&columns, &rows, style, out)
+    Grid { columns, rows }
 }
 
 /// Each device once, `cpu, cuda:0`.

@@ -4,15 +4,34 @@ use std::io::{self, Write};
 
 use common::wire::{Attempt, AttemptOutcome, EpochReport, OutcomeKind, Trial};
 
-use super::grid::{self, GridColumn};
+use super::grid::{self, Grid, GridColumn};
 use super::number::{Unit, duration, duration_ms, shortest, utc};
 use super::style::Style;
-use super::view::facts;
+use super::view::{Facts, facts};
 use crate::query::EPOCH_METRICS;
 use crate::query::history::{self, Recorded};
 
 /// Parameters, state, attempts, outcome with its provenance, and the history.
 pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    facts(&trial_facts(trial), style, out)?;
+    if !trial.attempts.is_empty() {
+        writeln!(out, "\nattempts")?;
+        attempts_grid(&trial.attempts).write(style, out)?;
+    }
+    if !trial.epochs.is_empty() {
+        let first = trial.epochs.first().map_or(1, |epoch| epoch.epoch);
+        let note = match first {
+            0 | 1 => String::new(),
+            _ => format!(" from {first} on (`table SWEEP --epochs` has all)"),
+        };
+        writeln!(out, "\nepochs{note}")?;
+        epochs(&trial.epochs, style, out)?;
+    }
+    Ok(())
+}
+
+/// What a trial is, where it stands, its outcome and what that is from.
+pub fn trial_facts(trial: &Trial) -> Facts {
     let mut lines = vec![
         ("trial", trial.id.clone()),
         ("sweeps", trial.sweeps.join(", ")),
@@ -29,21 +48,7 @@ pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()>
     if let repeated @ 1.. = epochs_repeated(&trial.attempts) {
         lines.push(("epochs repeated", repeated.to_string()));
     }
-    facts(&lines, style, out)?;
-    if !trial.attempts.is_empty() {
-        writeln!(out, "\nattempts")?;
-        attempts(&trial.attempts, style, out)?;
-    }
-    if !trial.epochs.is_empty() {
-        let first = trial.epochs.first().map_or(1, |epoch| epoch.epoch);
-        let note = match first {
-            0 | 1 => String::new(),
-            _ => format!(" from {first} on (`table SWEEP --epochs` has all)"),
-        };
-        writeln!(out, "\nepochs{note}")?;
-        epochs(&trial.epochs, style, out)?;
-    }
-    Ok(())
+    lines
 }
 
 /// Epochs of these attempts that a later one of them trained again.
@@ -72,7 +77,7 @@ fn params(json: &str) -> String {
     params.join(", ")
 }
 
-fn outcome_lines(outcome: &AttemptOutcome) -> Vec<(&'static str, String)> {
+fn outcome_lines(outcome: &AttemptOutcome) -> Facts {
     let attempt = outcome.attempt.as_ref();
     let of_attempt = attempt.map_or(String::new(), |id| format!(" in attempt {}", id.attempt));
     let percent = |value: Option<f64>| {
@@ -118,7 +123,8 @@ pub(super) fn kind(kind: OutcomeKind) -> &'static str {
     }
 }
 
-fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Result<()> {
+/// The attempts of a trial, one per row.
+pub fn attempts_grid(attempts: &[Attempt]) -> Grid {
     let with_message = attempts.iter().any(|attempt| !attempt.message.is_empty());
     let mut columns = vec![
         GridColumn::new("attempt").right().key(),
@@ -152,7 +158,7 @@ fn attempts(attempts: &[Attempt], style: Style, out: &mut dyn Write) -> io::Resu
         row.extend(with_message.then(|| grid::cell(&attempt.message)));
         rows.push(row);
     }
-    grid::write(&columns, &rows, style, out)
+    Grid { columns, rows }
 }
 
 fn epochs(epochs: &[EpochReport], style: Style, out: &mut dyn Write) -> io::Result<()> {

@@ -330,7 +330,7 @@ fn shortened(mut text: String, bytes_max: usize) -> String {
 }
 
 /// The last bytes of a text.
-pub(super) fn newest(mut text: String, bytes_max: usize) -> String {
+pub(crate) fn newest(mut text: String, bytes_max: usize) -> String {
     let start = text.ceil_char_boundary(text.len().saturating_sub(bytes_max));
     text.drain(..start);
     text

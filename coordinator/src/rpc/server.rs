@@ -1,8 +1,6 @@
 //! The gRPC server: both services, health and reflection on one listener.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::wire;
@@ -16,10 +14,10 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
-use super::logs::Logs;
 use super::sweeps::Sweeps;
 use super::timed::Timed;
 use super::worker::Workers;
+use crate::answers::Answers;
 use crate::driver::{Driven, Health, Inbox};
 
 /// A connection without traffic is asked whether it lives.
@@ -51,8 +49,8 @@ pub struct Services {
     pub inbox: Inbox,
     /// What the driver shows.
     pub driven: Driven,
-    /// The state directory, for reading what is stored.
-    pub state: PathBuf,
+    /// What readers are told.
+    pub answers: Answers,
     /// Identity of the store.
     pub store: String,
     /// Seconds by method and code.
@@ -65,14 +63,13 @@ pub async fn serve(
     services: Services,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    let Services { inbox, driven, state, store, rpc_seconds } = services;
-    let logs = Arc::new(Logs::default());
+    let Services { inbox, driven, answers, store, rpc_seconds } = services;
     let readers = TaskTracker::new();
-    let workers = Workers::new(inbox.clone(), Arc::clone(&logs), readers.clone(), store.into());
+    let workers = Workers::new(inbox.clone(), answers.logs(), readers.clone(), store.into());
     let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
-    let sweeps = SweepServiceServer::new(Sweeps::new(inbox, driven.clone(), state, logs))
+    let sweeps = SweepServiceServer::new(Sweeps::new(inbox, answers))
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();

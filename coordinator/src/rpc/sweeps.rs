@@ -1,126 +1,90 @@
-//! `SweepService`: what clients ask. Answers come from the store, read off the async threads; what
-//! only the running coordinator knows is added from the driver's picture.
+//! `SweepService`: what clients ask and what they change.
 
-use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use common::ids::{SweepName, WorkerId};
+use common::ids::SweepName;
 use common::spec;
 use common::telemetry::chain;
 use common::wire;
 use common::wire::sweep_service_server::SweepService;
 use scheduler::Acted;
 use scheduler::event::Event;
-use tokio::sync::{Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::StreamExt;
+use tokio_stream::adapters::Map;
 use tonic::{Request, Response, Status};
 
-use super::live;
-use super::logs::Logs;
-use crate::driver::{Done, Driven, Inbox, Stopped};
+use super::watch;
+use crate::answers::{AnswerError, Answers, InParts, Parts};
+use crate::driver::{Done, Inbox, Stopped};
 use crate::query::{Class, QueryError, Reader, suggest};
-
-/// Readers at one time: each has a connection and a thread. Further calls wait their turn.
-const READERS_MAX: usize = 8;
-/// Parts of an answer that wait for a slow client; each is below the largest message.
-const PARTS_WAITING_MAX: usize = 2;
 
 /// The service.
 pub struct Sweeps {
     inbox: Inbox,
-    driven: Driven,
-    state: PathBuf,
-    logs: Arc<Logs>,
-    readers: Arc<Semaphore>,
+    answers: Answers,
 }
 
 impl Sweeps {
-    /// A service on the store of a state directory and the driver.
-    pub fn new(inbox: Inbox, driven: Driven, state: PathBuf, logs: Arc<Logs>) -> Sweeps {
-        let readers = Arc::new(Semaphore::new(READERS_MAX));
-        Sweeps { inbox, driven, state, logs, readers }
+    /// A service on the driver and its answers.
+    pub fn new(inbox: Inbox, answers: Answers) -> Sweeps {
+        Sweeps { inbox, answers }
     }
 
-    /// Reads the store with a connection of its own.
-    async fn read<T, F>(&self, read: F) -> Result<T, Status>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Reader) -> Result<T, QueryError> + Send + 'static,
-    {
-        let turn = Arc::clone(&self.readers).acquire_owned().await;
-        let turn = turn.expect("the readers' turns are never closed");
-        let state = self.state.clone();
-        let answer = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            Reader::open(&state).and_then(|reader| read(&reader)).map_err(|error| status(&error))
-        });
-        answer.await.map_err(|_| Status::internal("reading the store panicked"))?
-    }
-
-    /// As `read`, of an answer that comes in parts.
-    async fn stream<T, F>(&self, read: F) -> Response<ReceiverStream<Result<T, Status>>>
+    /// An answer in parts.
+    async fn stream<T, F>(&self, read: F) -> Answer<InStatus<T>>
     where
         T: Send + 'static,
         F: FnOnce(&Reader, Parts<'_, T>) -> Result<(), QueryError> + Send + 'static,
     {
-        let turn = Arc::clone(&self.readers).acquire_owned().await;
-        let turn = turn.expect("the readers' turns are never closed");
-        let state = self.state.clone();
-        let (sender, receiver) = mpsc::channel(PARTS_WAITING_MAX);
-        tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let mut send = |part| match sender.blocking_send(Ok(part)) {
-                Ok(()) => ControlFlow::Continue(()),
-                // The client has gone.
-                Err(_) => ControlFlow::Break(()),
-            };
-            let read = Reader::open(&state).and_then(|reader| read(&reader, &mut send));
-            if let Err(error) = read {
-                drop(sender.blocking_send(Err(status(&error))));
-            }
-        });
-        Response::new(ReceiverStream::new(receiver))
+        let parts = self.answers.stream(read).await.map_err(status)?;
+        let to_status: ToStatus<T> = |part| part.map_err(status);
+        Ok(Response::new(parts.map(to_status)))
     }
 }
 
-/// Takes the parts of an answer.
-type Parts<'s, T> = &'s mut dyn FnMut(T) -> ControlFlow<()>;
+type ToStatus<T> = fn(Result<T, AnswerError>) -> Result<T, Status>;
+/// Parts of an answer with the errors of gRPC.
+type InStatus<T> = Map<InParts<T>, ToStatus<T>>;
 
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl SweepService for Sweeps {
-    type GetTableStream = ReceiverStream<Result<wire::TablePart, Status>>;
-    type GetProbeStream = ReceiverStream<Result<wire::ProbeConfig, Status>>;
+    type GetTableStream = InStatus<wire::TablePart>;
+    type WatchSweepStream = watch::Progress;
+    type GetProbeStream = InStatus<wire::ProbeConfig>;
 
     async fn list_sweeps(
         &self,
         _request: Request<wire::ListSweepsRequest>,
     ) -> Answer<wire::ListSweepsResponse> {
-        let mut sweeps = self.read(Reader::sweeps).await?;
-        let overview = Arc::clone(&self.driven.overview.borrow());
-        let health = self.driven.health.borrow().clone();
-        for sweep in &mut sweeps {
-            live::complete_sweep(sweep, &overview, &health);
-        }
+        let sweeps = self.answers.sweeps().await.map_err(status)?;
         Ok(Response::new(wire::ListSweepsResponse { sweeps }))
     }
 
     async fn get_sweep(&self, request: Request<wire::GetSweepRequest>) -> Answer<wire::Sweep> {
+        let answer = self.answers.sweep(request.into_inner().sweep).await;
+        answer.map(Response::new).map_err(status)
+    }
+
+    async fn watch_sweep(
+        &self,
+        request: Request<wire::GetSweepRequest>,
+    ) -> Answer<watch::Progress> {
         let name = request.into_inner().sweep;
-        let mut sweep = self.read(move |reader| reader.sweep(&name)).await?;
-        let health = self.driven.health.borrow().clone();
-        live::complete_sweep(&mut sweep, &self.driven.overview.borrow(), &health);
-        Ok(Response::new(sweep))
+        let overview = &self.answers.driven().overview;
+        match name.parse() {
+            Ok(sweep) if watch::has(&overview.borrow(), &sweep) => {
+                Ok(Response::new(watch::progress(overview.clone(), sweep)))
+            }
+            Ok(_) | Err(_) => Err(self.unknown("sweep", &name)),
+        }
     }
 
     async fn get_table(
         &self,
         request: Request<wire::TableRequest>,
-    ) -> Answer<ReceiverStream<Result<wire::TablePart, Status>>> {
+    ) -> Answer<InStatus<wire::TablePart>> {
         let request = request.into_inner();
-        Ok(self.stream(move |reader, send| reader.table(&request, send)).await)
+        self.stream(move |reader, send| reader.table(&request, send)).await
     }
 
     async fn get_expectations(
@@ -128,51 +92,33 @@ impl SweepService for Sweeps {
         request: Request<wire::GetExpectationsRequest>,
     ) -> Answer<wire::Expectations> {
         let name = request.into_inner().sweep;
-        self.read(move |reader| reader.expectations(&name)).await.map(Response::new)
+        let answer = self.answers.read(move |reader| reader.expectations(&name)).await;
+        answer.map(Response::new).map_err(status)
     }
 
     async fn get_probe(
         &self,
         request: Request<wire::GetProbeRequest>,
-    ) -> Answer<ReceiverStream<Result<wire::ProbeConfig, Status>>> {
+    ) -> Answer<InStatus<wire::ProbeConfig>> {
         let request = request.into_inner();
-        Ok(self.stream(move |reader, send| reader.probe(&request, send)).await)
+        self.stream(move |reader, send| reader.probe(&request, send)).await
     }
 
     async fn get_trial(&self, request: Request<wire::GetTrialRequest>) -> Answer<wire::Trial> {
         let wire::GetTrialRequest { sweep, trial } = request.into_inner();
-        let mut trial = self.read(move |reader| reader.trial(&sweep, &trial)).await?;
-        if trial.state == "pending" {
-            let explained = match trial.id.parse() {
-                Ok(id) => self.inbox.explain(id).await.ok().flatten(),
-                Err(_) => None,
-            };
-            trial.pending_reason = explained.unwrap_or(trial.pending_reason);
-        }
-        Ok(Response::new(trial))
+        self.answers.trial(sweep, trial).await.map(Response::new).map_err(status)
     }
 
     async fn get_log(&self, request: Request<wire::GetLogRequest>) -> Answer<wire::GetLogResponse> {
         let wire::GetLogRequest { sweep, trial } = request.into_inner();
-        let (of_sweep, of_trial) = (sweep.clone(), trial.clone());
-        let stored = self.read(move |reader| reader.trial(&of_sweep, &of_trial)).await?;
-        let running = stored.attempts.last().filter(|attempt| attempt.state == "running");
-        let worker = running.and_then(|attempt| attempt.worker.parse::<WorkerId>().ok());
-        if let (Some(worker), Ok(id)) = (worker, stored.id.parse())
-            && let Some(text) = self.logs.ask(&self.inbox, worker, id).await
-        {
-            return Ok(Response::new(wire::GetLogResponse { text, source: "live".into() }));
-        }
-        self.read(move |reader| reader.log(&sweep, &trial)).await.map(Response::new)
+        self.answers.log(sweep, trial).await.map(Response::new).map_err(status)
     }
 
     async fn list_workers(
         &self,
         _request: Request<wire::ListWorkersRequest>,
     ) -> Answer<wire::ListWorkersResponse> {
-        let mut workers = self.read(Reader::workers).await?;
-        let overview = Arc::clone(&self.driven.overview.borrow());
-        live::complete_workers(&mut workers, &overview, self.driven.clock);
+        let workers = self.answers.workers().await.map_err(status)?;
         Ok(Response::new(wire::ListWorkersResponse { workers }))
     }
 
@@ -250,7 +196,7 @@ impl Sweeps {
     }
 
     fn unknown(&self, what: &str, name: &str) -> Status {
-        let overview = self.driven.overview.borrow();
+        let overview = self.answers.driven().overview.borrow();
         let (list, near) = match what {
             "sweep" => {
                 let names = overview.sweeps.iter().map(|sweep| sweep.name.as_str());
@@ -272,11 +218,17 @@ fn unavailable(stopped: Stopped) -> Status {
     Status::unavailable(stopped.to_string())
 }
 
-fn status(error: &QueryError) -> Status {
-    let text = chain(error);
-    match error.class() {
-        Class::NotFound => Status::not_found(text),
-        Class::Invalid => Status::invalid_argument(text),
-        Class::Internal => Status::internal(text),
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn status(error: AnswerError) -> Status {
+    let text = chain(&error);
+    match error {
+        AnswerError::Query(error) => match error.class() {
+            Class::NotFound => Status::not_found(text),
+            Class::Invalid => Status::invalid_argument(text),
+            Class::Internal => Status::internal(text),
+        },
+        AnswerError::Busy => Status::resource_exhausted(text),
+        AnswerError::Stalled => Status::aborted(text),
+        AnswerError::Panicked => Status::internal(text),
     }
 }

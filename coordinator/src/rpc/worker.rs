@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
-use super::logs::Logs;
 use super::outgoing::{self, Outgoing};
+use crate::answers::Logs;
 use crate::driver::Inbox;
 
 /// How often a worker gives a sign of life.

@@ -4,6 +4,7 @@
 
 mod acting;
 mod harness;
+mod web;
 
 use common::wire::{self, from_worker};
 use coordinator::progress::AllDone;

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use common::config::Param;
-use common::wire::{self, TableRequest, cell};
+use common::wire::{self, ColumnType, TableRequest, cell};
 
 use super::space::{self, Points, Setting, Survey};
-use super::{Parts, Sink, column, metric, param_cell, params};
+use super::{
+    Parts, Sink, column, integer_cell, metric, metric_column, named_params, param_cell,
+    param_column,
+};
 use crate::query::group::{self, Ranked};
-use crate::query::statistics::{self, Place, pivot};
-use crate::query::{Known, Metric, QueryError, Reader};
+use crate::query::statistics::{self, Pivot, Place, pivot};
+use crate::query::{Ended, Known, Metric, QueryError, Reader, Shown};
 
 /// Columns of a table: its first part and each row stay under a message's size.
 const COLUMNS_MAX: usize = 2_000;
@@ -20,7 +23,7 @@ struct Layout {
     columns: Vec<Param>,
     /// Varying parameters on neither axis that are no replicates: `best_by` chooses.
     choice: Vec<Param>,
-    metric: Metric,
+    shown: Shown,
     best_by: Option<Metric>,
 }
 
@@ -39,8 +42,7 @@ impl Reader {
         params.extend(&layout.choice);
         let points = self.points(sweep, request.removed, &params)?;
         let settings = ranked_settings(&params, &points);
-        let metrics = (layout.metric, layout.best_by.unwrap_or(layout.metric));
-        let groups = self.groups(sweep, request.removed, metrics, |config| {
+        let groups = self.groups(sweep, request.removed, layout.metrics(), |config| {
             let point = &points[&config];
             let mut ranks = Vec::with_capacity(params.len());
             for (at, param) in params.iter().enumerate() {
@@ -59,9 +61,9 @@ impl Reader {
         request: &TableRequest,
         survey: &Survey,
     ) -> Result<Layout, QueryError> {
-        let mut rows = params("--rows", &request.rows, survey)?;
-        let mut columns = params("--columns", &request.columns, survey)?;
-        let pool = params("--pool", &request.pool, survey)?;
+        let mut rows = named_params("--rows", &request.rows, survey)?;
+        let mut columns = named_params("--columns", &request.columns, survey)?;
+        let pool = named_params("--pool", &request.pool, survey)?;
         let mut metric_name = request.metric.clone();
         let axes_are_given = !rows.is_empty() || !columns.is_empty();
         if !axes_are_given || metric_name.is_empty() {
@@ -76,19 +78,19 @@ impl Reader {
             }
         }
         refuse_twice(&[("--rows", &rows), ("--columns", &columns), ("--pool", &pool)])?;
-        let metric = metric("--metric", &metric_name, &Metric::ALL)?;
+        let shown = metric("--metric", &metric_name, &Shown::ALL, Shown::name)?;
         let best_by = best_by(&request.best_by)?;
         let is_free = |param: &Param| !columns.contains(param) && !pool.contains(param);
         let free = survey.varying.iter().copied().filter(is_free);
         if rows.is_empty() {
             rows = free.collect();
-            return Ok(Layout { rows, columns, choice: Vec::new(), metric, best_by });
+            return Ok(Layout { rows, columns, choice: Vec::new(), shown, best_by });
         }
         let choice: Vec<Param> = free.filter(|param| !rows.contains(param)).collect();
         if !choice.is_empty() && best_by.is_none() {
             return Err(QueryError::NoAxis { params: choice });
         }
-        Ok(Layout { rows, columns, choice, metric, best_by })
+        Ok(Layout { rows, columns, choice, shown, best_by })
     }
 }
 
@@ -97,7 +99,7 @@ fn best_by(name: &str) -> Result<Option<Metric>, QueryError> {
         return Ok(None);
     }
     let choosing = Metric::ALL.into_iter().filter(|metric| metric.lower_is_better());
-    metric("--best-by", name, &choosing.collect::<Vec<Metric>>()).map(Some)
+    metric("--best-by", name, &choosing.collect::<Vec<Metric>>(), Metric::name).map(Some)
 }
 
 fn refuse_twice(fields: &[(&'static str, &Vec<Param>)]) -> Result<(), QueryError> {
@@ -139,33 +141,27 @@ fn send(
         let columns_max = COLUMNS_MAX;
         return Err(QueryError::TooWide { columns: columns_all, columns_max });
     }
-    let mut cells: BTreeMap<(usize, usize), wire::Summary> = BTreeMap::new();
-    for (at, candidates) in &pivot.cells {
-        let chosen = group::chosen(groups, candidates);
-        cells.insert(*at, groups[chosen].1.summary());
-    }
-    if layout.metric.lower_is_better() {
-        mark_best(&mut cells, pivot.rows.len(), pivot.columns.len());
-    }
+    let cells = cells(layout.shown, groups, &pivot);
     let mut head: Vec<wire::TableColumn> =
-        layout.rows.iter().map(|param| column(param.name())).collect();
+        layout.rows.iter().map(|param| param_column(*param)).collect();
+    let of_metric = layout.shown.column();
     if column_count == 0 {
-        head.push(column(layout.metric.name()));
+        head.push(of_metric);
     } else {
         let of_columns = &settings[row_count..row_count + column_count];
         for ranks in &pivot.columns {
-            head.push(pivoted_column(&layout.columns, of_columns, ranks));
+            let pivoted = pivoted_column(&layout.columns, of_columns, ranks);
+            head.push(wire::TableColumn { r#type: of_metric.r#type, ..pivoted });
         }
     }
-    let mut parts = Parts::new(head, layout.metric.name(), sink);
+    let mut parts = Parts::new(head, layout.shown.name(), sink);
     for (row, ranks) in pivot.rows.iter().enumerate() {
         let mut line: Vec<wire::Cell> = Vec::with_capacity(columns_all);
         for (at, rank) in ranks.iter().enumerate() {
             line.push(param_cell(settings[at][*rank]));
         }
         for column in 0..pivot.columns.len() {
-            let value = cells.get(&(row, column)).copied().map(cell::Value::Summary);
-            line.push(wire::Cell { value });
+            line.push(cells.get(&(row, column)).cloned().unwrap_or_default());
         }
         if parts.row(line).is_break() {
             return Ok(());
@@ -173,6 +169,57 @@ fn send(
     }
     parts.finish(epochs_repeated);
     Ok(())
+}
+
+impl Layout {
+    /// The metric that is shown, and the one that chooses.
+    fn metrics(&self) -> (Metric, Metric) {
+        let shown = match self.shown {
+            Shown::Metric(metric) => metric,
+            // Counts need none: any will do.
+            Shown::Count(_) => Metric::TestError,
+        };
+        (shown, self.best_by.unwrap_or(shown))
+    }
+}
+
+impl Shown {
+    fn column(self) -> wire::TableColumn {
+        match self {
+            Shown::Metric(metric) => metric_column(metric),
+            Shown::Count(_) => column(self.name(), ColumnType::Integer),
+        }
+    }
+}
+
+/// The cells of a table by row and column.
+type Cells = BTreeMap<(usize, usize), wire::Cell>;
+
+fn cells(shown: Shown, groups: &[Ranked], pivot: &Pivot) -> Cells {
+    let mut summaries: BTreeMap<(usize, usize), wire::Summary> = BTreeMap::new();
+    let mut counts = Cells::new();
+    for (at, candidates) in &pivot.cells {
+        let (_, group) = &groups[group::chosen(groups, candidates)];
+        let count = match shown {
+            Shown::Metric(_) => {
+                summaries.insert(*at, group.summary());
+                continue;
+            }
+            Shown::Count(Ended::Completed) => group.completed,
+            Shown::Count(Ended::Diverged) => group.diverged,
+            Shown::Count(Ended::Failed) => group.failed,
+        };
+        counts.insert(*at, integer_cell(i64::try_from(count).unwrap_or(i64::MAX)));
+    }
+    if matches!(shown, Shown::Metric(metric) if metric.lower_is_better()) {
+        mark_best(&mut summaries, pivot.rows.len(), pivot.columns.len());
+    }
+    counts.extend(
+        summaries
+            .into_iter()
+            .map(|(at, summary)| (at, wire::Cell { value: Some(cell::Value::Summary(summary)) })),
+    );
+    counts
 }
 
 fn mark_best(cells: &mut BTreeMap<(usize, usize), wire::Summary>, rows: usize, columns: usize) {
@@ -200,5 +247,5 @@ fn pivoted_column(
         names.push(format!("{param}={value}"));
         key.insert(param.name().to_owned(), value);
     }
-    wire::TableColumn { name: names.join(" "), key }
+    wire::TableColumn { name: names.join(" "), key, ..wire::TableColumn::default() }
 }

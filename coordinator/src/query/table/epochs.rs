@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use common::wire;
+use common::wire::{self, ColumnType};
 
 use super::trials::Identity;
 use super::{Parts, Sink, column, integer_cell, number_cell};
@@ -34,8 +34,8 @@ impl Reader {
     ) -> Result<(), QueryError> {
         let mut identity = Identity::new(self, sweep, removed)?;
         let mut columns = identity.columns();
-        columns.push(column("epoch"));
-        columns.extend(EPOCH_METRICS.map(column));
+        columns.push(column("epoch", ColumnType::Integer));
+        columns.extend(EPOCH_METRICS.map(|metric| column(metric, ColumnType::Number)));
         let mut parts = Parts::new(columns, "", sink);
         let mut page = identity.page(None)?;
         while let Some(last) = page.last() {

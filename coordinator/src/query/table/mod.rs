@@ -11,7 +11,8 @@ pub use epochs::EPOCH_METRICS;
 use std::ops::ControlFlow;
 
 use common::config::{Param, Value};
-use common::wire::{self, TableLevel, TablePart, TableRequest, TableRow, cell};
+use common::params::{self, Kind};
+use common::wire::{self, ColumnType, TableLevel, TablePart, TableRequest, TableRow, cell};
 use prost::Message;
 
 use super::{Metric, QueryError, Reader, error};
@@ -36,11 +37,14 @@ impl Reader {
         let sweep = self.known(&request.sweep)?;
         let level = TableLevel::try_from(request.level)
             .map_err(|_| QueryError::UnknownLevel { level: request.level })?;
+        if request.provenance && level != TableLevel::Trials {
+            return Err(QueryError::FieldOfTrials { field: "--provenance" });
+        }
         match level {
             TableLevel::Configs => self.table_of_configs(&sweep, request, sink),
             TableLevel::Trials => {
                 refuse_fields(request, "trials")?;
-                self.table_of_trials(&sweep, request.removed, sink)
+                self.table_of_trials(&sweep, request, sink)
             }
             TableLevel::Epochs => {
                 refuse_fields(request, "epochs")?;
@@ -64,18 +68,23 @@ fn refuse_fields(request: &TableRequest, level: &'static str) -> Result<(), Quer
     }
 }
 
-/// The metric of this name.
-fn metric(field: &'static str, name: &str, accepted: &[Metric]) -> Result<Metric, QueryError> {
-    if let Some(metric) = accepted.iter().find(|metric| metric.name() == name) {
+/// What of `accepted` has this name.
+fn metric<M: Copy>(
+    field: &'static str,
+    name: &str,
+    accepted: &[M],
+    name_of: fn(M) -> &'static str,
+) -> Result<M, QueryError> {
+    if let Some(metric) = accepted.iter().find(|metric| name_of(**metric) == name) {
         return Ok(*metric);
     }
-    let accepted: Vec<&'static str> = accepted.iter().map(|metric| metric.name()).collect();
+    let accepted: Vec<&'static str> = accepted.iter().map(|metric| name_of(*metric)).collect();
     let suggestion = error::suggest(name, accepted.iter().copied());
     Err(QueryError::UnknownMetric { field, name: shortened(name), accepted, suggestion })
 }
 
 /// The parameters of these names, each once.
-fn params(
+fn named_params(
     field: &'static str,
     names: &[String],
     survey: &Survey,
@@ -130,8 +139,23 @@ fn integer_cell(integer: impl Into<i64>) -> wire::Cell {
     wire::Cell { value: Some(cell::Value::Integer(integer.into())) }
 }
 
-fn column(name: impl Into<String>) -> wire::TableColumn {
-    wire::TableColumn { name: name.into(), key: std::collections::HashMap::new() }
+fn column(name: impl Into<String>, kind: ColumnType) -> wire::TableColumn {
+    wire::TableColumn { name: name.into(), r#type: kind.into(), ..wire::TableColumn::default() }
+}
+
+fn param_column(param: Param) -> wire::TableColumn {
+    let kind = match params::info(param).kind {
+        Kind::Words { .. } => ColumnType::Text,
+        Kind::Flag => ColumnType::Boolean,
+        Kind::Count { .. } => ColumnType::Integer,
+        Kind::Number { .. } => ColumnType::Number,
+    };
+    column(param.name(), kind)
+}
+
+fn metric_column(metric: Metric) -> wire::TableColumn {
+    let kind = if metric.is_count() { ColumnType::Integer } else { ColumnType::Number };
+    column(metric.name(), kind)
 }
 
 /// Gathers rows and sends them in parts. The first part goes out even where it has no row.

@@ -1,12 +1,15 @@
 //! The table by trial, in the order of expansion.
 
 use common::config::Param;
-use common::wire;
+use common::wire::{self, ColumnType, TableRequest};
 use rusqlite::Row;
 
 use super::repeated::Repeated;
 use super::space::Points;
-use super::{Parts, Sink, column, integer_cell, number_cell, param_cell, text_cell};
+use super::{
+    Parts, Sink, column, integer_cell, metric_column, number_cell, param_cell, param_column,
+    text_cell,
+};
 use crate::query::sweeps::epochs_so_far;
 use crate::query::{Known, KnownTrial, Metric, QueryError, Reader, history, trial};
 
@@ -27,7 +30,20 @@ pub struct Member {
     is_removed: bool,
     /// By `Metric::ALL`.
     metrics: [Option<f64>; Metric::ALL.len()],
+    /// By `PROVENANCE`; without values where it has no outcome.
+    provenance: [wire::Cell; PROVENANCE.len()],
 }
+
+/// Where a result is from: the columns of the store's table of outcomes.
+const PROVENANCE: [(&str, ColumnType); 7] = [
+    ("program_version", ColumnType::Text),
+    ("libtorch_version", ColumnType::Text),
+    ("device", ColumnType::Text),
+    ("precision", ColumnType::Text),
+    ("cohort_size", ColumnType::Integer),
+    ("threads", ColumnType::Integer),
+    ("data_digest", ColumnType::Text),
+];
 
 /// What every row of a table of trials or epochs begins with.
 pub struct Identity<'r> {
@@ -53,11 +69,11 @@ impl<'r> Identity<'r> {
 
     /// Trial, the parameters that vary, seed; with removed trials, whether it is.
     pub fn columns(&self) -> Vec<wire::TableColumn> {
-        let mut columns = vec![column("trial")];
-        columns.extend(self.params.iter().map(|param| column(param.name())));
-        columns.push(column("seed"));
+        let mut columns = vec![column("trial", ColumnType::Text)];
+        columns.extend(self.params.iter().map(|param| param_column(*param)));
+        columns.push(column("seed", ColumnType::Unsigned));
         if self.removed {
-            columns.push(column("removed"));
+            columns.push(column("removed", ColumnType::Text));
         }
         columns
     }
@@ -86,9 +102,10 @@ impl<'r> Identity<'r> {
         let after = last.map_or((-1, i64::MIN), |member| (member.place, member.trial.row));
         let snapshot = self.reader.snapshot()?;
         let metrics = Metric::ALL.map(|metric| format!("o.{}", metric.name())).join(", ");
+        let provenance = PROVENANCE.map(|(name, _)| format!("o.{name}")).join(", ");
         let sql = format!(
             "SELECT m.place, m.trial, t.config, t.seed, t.attempts, t.state, m.removed, t.hash,
-                {metrics}
+                {metrics}, {provenance}
              FROM members m JOIN trials t ON t.id = m.trial LEFT JOIN outcomes o ON o.trial = t.id
              WHERE m.sweep = ?1 AND (m.place, m.trial) > (?2, ?3) AND (?4 OR m.removed = 0)
              ORDER BY m.place, m.trial LIMIT ?5"
@@ -127,6 +144,15 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
     for (at, metric) in metrics.iter_mut().enumerate() {
         *metric = row.get(8 + at)?;
     }
+    let mut provenance = PROVENANCE.map(|_| text_cell(""));
+    for (at, (cell, (_, kind))) in provenance.iter_mut().zip(PROVENANCE).enumerate() {
+        let at = 8 + Metric::ALL.len() + at;
+        let known = match kind {
+            ColumnType::Integer => row.get::<_, Option<i64>>(at)?.map(integer_cell),
+            _ => row.get::<_, Option<String>>(at)?.map(text_cell),
+        };
+        *cell = known.unwrap_or_default();
+    }
     Ok(Member {
         place: row.get(0)?,
         trial: KnownTrial::read(row, 1, 7)?,
@@ -137,6 +163,7 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
         state: row.get(5)?,
         is_removed: row.get(6)?,
         metrics,
+        provenance,
     })
 }
 
@@ -144,14 +171,18 @@ impl Reader {
     pub(super) fn table_of_trials(
         &self,
         sweep: &Known,
-        removed: bool,
+        request: &TableRequest,
         sink: Sink,
     ) -> Result<(), QueryError> {
-        let mut identity = Identity::new(self, sweep, removed)?;
+        let mut identity = Identity::new(self, sweep, request.removed)?;
         let mut columns = identity.columns();
-        columns.push(column("state"));
-        columns.extend(Metric::ALL.map(|metric| column(metric.name())));
-        columns.extend(["attempts", "epochs_repeated"].map(column));
+        columns.push(column("state", ColumnType::Text));
+        columns.extend(Metric::ALL.map(metric_column));
+        let counts = ["attempts", "epochs_repeated"];
+        columns.extend(counts.map(|name| column(name, ColumnType::Integer)));
+        if request.provenance {
+            columns.extend(PROVENANCE.map(|(name, kind)| column(name, kind)));
+        }
         let mut parts = Parts::new(columns, "", sink);
         let mut repeated = Repeated::default();
         let mut page = identity.page(None)?;
@@ -165,6 +196,9 @@ impl Reader {
                 }
                 cells.push(integer_cell(member.attempts));
                 cells.push(integer_cell(count(member.epochs_repeated)));
+                if request.provenance {
+                    cells.extend(member.provenance.iter().cloned());
+                }
                 repeated.add(member.epochs_repeated);
                 if parts.row(cells).is_break() {
                     return Ok(());

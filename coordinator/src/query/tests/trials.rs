@@ -60,7 +60,9 @@ fn sweep_counts_its_trials() {
     let lost = wire::EndCount { end: "worker lost".into(), attempts: 1 };
     assert_eq!(sweep.lost_attempts, [lost]);
     let listed = bench.reader().sweeps().unwrap();
-    let brief = wire::Sweep { failures: Vec::new(), lost_attempts: Vec::new(), ..sweep };
+    assert!(sweep.yaml.contains("name: depths"), "{}", sweep.yaml);
+    let (failures, lost_attempts, yaml) = Default::default();
+    let brief = wire::Sweep { failures, lost_attempts, yaml, ..sweep };
     assert_eq!(listed, [brief]);
 }
 

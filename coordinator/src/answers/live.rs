@@ -3,9 +3,20 @@
 use common::wire;
 use scheduler::Overview;
 use scheduler::event::Device;
-use scheduler::overview::{SlotOverview, SweepState, WorkerOverview, WorkerState};
+use scheduler::overview::{SlotOverview, SweepOverview, SweepState, WorkerOverview, WorkerState};
 
 use crate::driver::{Clock, Health};
+
+/// Where a sweep stands, in a word, or why nothing runs.
+pub fn state_of(sweep: &SweepOverview) -> &str {
+    match &sweep.state {
+        SweepState::Running => "running",
+        SweepState::Completed => "completed",
+        SweepState::Paused => "paused",
+        SweepState::Cancelled => "cancelled",
+        SweepState::Stopped { reason } | SweepState::Waiting { reason } => reason,
+    }
+}
 
 /// Adds the estimate of the time left and why nothing runs.
 pub fn complete_sweep(sweep: &mut wire::Sweep, overview: &Overview, health: &Health) {

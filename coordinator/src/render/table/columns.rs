@@ -1,8 +1,11 @@
 //! What the columns of a table are, from its first part.
 
-use common::wire::{self, TablePart};
+use std::io;
 
-use super::number::Unit;
+use common::wire::{self, ColumnType, TablePart};
+
+use crate::query::Metric;
+use crate::render::number::Unit;
 
 /// What a column is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Column {
     pub role: Role,
     /// What its numbers are.
     pub unit: Unit,
+    /// What its values are, those of summaries aside.
+    pub kind: ColumnType,
 }
 
 /// The columns of a table whose first part this is.
@@ -38,17 +43,21 @@ pub(super) fn of(part: &TablePart) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::with_capacity(part.columns.len());
     for (at, column) in part.columns.iter().enumerate() {
         let is_metric = at == last && column.name == part.metric;
-        let is_summary = of_configs && (is_metric || !column.key.is_empty());
-        let is_key = of_configs || ["trial", "epoch"].contains(&column.name.as_str());
+        let of_metric = of_configs && (is_metric || !column.key.is_empty());
+        // Counts of trials are values as they are.
+        let is_summary = of_metric && Metric::ALL.iter().any(|it| it.name() == part.metric);
+        let is_key = of_configs && !of_metric || ["trial", "epoch"].contains(&column.name.as_str());
         let (role, unit) = match (is_summary, is_key) {
             (true, _) => (Role::Summary, Unit::of(&part.metric)),
+            (false, false) if of_metric => (Role::Value, Unit::Count),
             (false, true) => (Role::Key, Unit::of(&column.name)),
             (false, false) => (Role::Value, Unit::of(&column.name)),
         };
         if let Some(earlier) = columns.iter_mut().find(|earlier| earlier.name == column.name) {
             earlier.name = format!("param.{}", earlier.name);
         }
-        columns.push(Column { name: column.name.clone(), pivot: pivot(column), role, unit });
+        let (name, kind) = (column.name.clone(), column.r#type());
+        columns.push(Column { name, pivot: pivot(column), role, unit, kind });
     }
     columns
 }
@@ -65,4 +74,13 @@ fn pivot(column: &wire::TableColumn) -> Vec<(String, String)> {
     };
     pivot.sort_by(|a, b| place(&a.0).cmp(&place(&b.0)).then_with(|| a.0.cmp(&b.0)));
     pivot
+}
+
+/// A row of another length than the header would put values under wrong names.
+pub(super) fn check_row(columns: &[Column], cells: usize) -> io::Result<()> {
+    if cells == columns.len() {
+        return Ok(());
+    }
+    let text = format!("a row of {cells} cells in a table of {} columns", columns.len());
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }

@@ -7,8 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::columns::Column;
-use super::table::check_row;
+use super::columns::{Column, check_row};
 
 /// A table of which some rows may be written.
 pub(super) struct JsonTable {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use common::ids::{TrialId, WorkerId};
 use tokio::sync::oneshot;
 
-use super::convert;
 use crate::driver::Inbox;
+use crate::rpc::convert;
 
 /// How long a worker may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);

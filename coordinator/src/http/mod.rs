@@ -1,0 +1,143 @@
+//! The HTTP listener: the web page, the API of `/api/v1` that it is made of, and for probes and
+//! Prometheus `/live`, `/ready` and `/metrics`. It only reads; what changes a sweep is gRPC's.
+
+mod api;
+mod cache;
+mod events;
+mod pages;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::answers::{AnswerError, Answers};
+use crate::driver::Health;
+use crate::metrics::Metrics;
+use crate::query::Class;
+use cache::Cache;
+use events::News;
+
+/// How long open requests may take to end at shutdown; then they are cut.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// Nothing from elsewhere is loaded, and no other page may frame this one.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+    img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
+    base-uri 'none'";
+
+/// What the listener serves from.
+#[derive(Clone)]
+pub struct Web {
+    answers: Answers,
+    metrics: Arc<Metrics>,
+    cache: Arc<Cache>,
+    news: News,
+    /// Ends the streams that would never end by themselves.
+    shutdown: CancellationToken,
+}
+
+impl Web {
+    /// For a running server.
+    pub fn new(answers: Answers, metrics: Arc<Metrics>) -> Web {
+        let news = News::default();
+        let shutdown = CancellationToken::new();
+        Web { answers, metrics, cache: Arc::default(), news, shutdown }
+    }
+}
+
+/// Serves until shutdown.
+pub async fn serve(
+    listener: TcpListener,
+    mut web: Web,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    web.shutdown = shutdown.clone();
+    let news = web.news.clone().publish(web.answers.driven().clone());
+    let graceful = shutdown.clone().cancelled_owned();
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(SHUTDOWN_WAIT).await;
+    };
+    tokio::select! {
+        result = axum::serve(listener, router(web)).with_graceful_shutdown(graceful) => result,
+        never = news => match never {},
+        () = late => Ok(()),
+    }
+}
+
+fn router(web: Web) -> Router {
+    Router::new()
+        .route("/live", get(async || "live\n"))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .nest("/api/v1", api::router())
+        .merge(pages::router())
+        .layer(middleware::from_fn(headers))
+        .with_state(web)
+}
+
+/// For every answer: what a browser must not do with it.
+async fn headers(request: axum::extract::Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let fixed: [(HeaderName, &'static str); 4] = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in fixed {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+async fn ready(State(web): State<Web>) -> Response {
+    match &*web.answers.driven().health.borrow() {
+        Health::Serving => (StatusCode::OK, "ready\n").into_response(),
+        Health::Closing => unready("the coordinator stops"),
+        Health::StoreFailed { reason } => unready(reason),
+    }
+}
+
+fn unready(reason: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+}
+
+async fn metrics(State(web): State<Web>) -> Response {
+    let overview = Arc::clone(&web.answers.driven().overview.borrow());
+    match web.metrics.exposition(&overview) {
+        Ok(text) => {
+            let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
+            (StatusCode::OK, kind, text).into_response()
+        }
+        Err(error) => {
+            let text = common::telemetry::chain(&error);
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
+}
+
+/// The status that goes with an error.
+fn status(error: &AnswerError) -> StatusCode {
+    match error {
+        AnswerError::Query(error) => match error.class() {
+            Class::NotFound => StatusCode::NOT_FOUND,
+            Class::Invalid => StatusCode::BAD_REQUEST,
+            Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+        AnswerError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        AnswerError::Stalled | AnswerError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
