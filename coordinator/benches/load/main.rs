@@ -8,6 +8,7 @@
 mod cancel;
 mod dead_worker;
 mod process;
+mod readers;
 mod reports;
 mod restart;
 mod sweep;
@@ -47,6 +48,8 @@ enum Mode {
     Restart(restart::Options),
     /// Time until a worker that fell silent is listed as lost and its trials are leased again
     DeadWorker(dead_worker::Options),
+    /// What readers that take nothing or little cost the throughput
+    Readers(readers::Options),
     /// Time until a sweep of which some trials run is cancelled
     Cancel(cancel::Options),
     /// Every mode at a tenth of its size or less, in about a minute
@@ -78,6 +81,7 @@ async fn run(bench: &Bench, mode: Mode) -> anyhow::Result<()> {
         Mode::Reports(options) => reports::run(bench, &options).await,
         Mode::Restart(options) => restart::run(bench, &options).await,
         Mode::DeadWorker(options) => dead_worker::run(bench, &options).await,
+        Mode::Readers(options) => readers::run(bench, &options).await,
         Mode::Cancel(options) => cancel::run(bench, &options).await,
         Mode::Short => all(bench, SHORT).await,
         Mode::Full => all(bench, FULL).await,
@@ -94,6 +98,7 @@ const SHORT: &[&str] = &[
     "restart --trials 20000 --ended",
     "dead-worker --rounds 1",
     "cancel --trials 10000 --rounds 1",
+    "readers --trials 10000 --rounds 1",
 ];
 const FULL: &[&str] = &[
     "trials --trials 200000 --cohort 16",
@@ -108,6 +113,7 @@ const FULL: &[&str] = &[
     "dead-worker --rounds 5",
     "cancel --trials 10000",
     "cancel --trials 1000000 --rounds 1",
+    "readers",
 ];
 
 async fn all(bench: &Bench, lines: &[&str]) -> anyhow::Result<()> {

@@ -107,6 +107,11 @@ impl Coordinator {
         format!("http://{}", self.endpoint.grpc)
     }
 
+    /// Where pages are.
+    pub fn http(&self) -> std::net::SocketAddr {
+        self.endpoint.http
+    }
+
     /// A client's connection.
     pub async fn client(&self) -> anyhow::Result<SweepServiceClient<Channel>> {
         Ok(SweepServiceClient::connect(self.url()).await?)

@@ -37,6 +37,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Trials that end at once, in cohorts of 16.
+    pub fn of_no_epoch(trials: u64) -> Options {
+        Options { epochs: 0, ..Options::of_one_epoch(trials) }
+    }
+
     /// Trials of one epoch in cohorts of 16.
     pub fn of_one_epoch(trials: u64) -> Options {
         Options { trials, cohort: 16, epochs: 1, workers: 16, slots: 16 }
