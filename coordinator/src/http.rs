@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Driven, Health};
@@ -64,7 +65,14 @@ fn unready(reason: &str) -> Response {
 
 async fn metrics(State(pages): State<Pages>) -> Response {
     let overview = Arc::clone(&pages.driven.overview.borrow());
-    match pages.metrics.exposition(&overview) {
+    let is_ready = matches!(&*pages.driven.health.borrow(), Health::Serving);
+    // It asks the file system, which can take its time.
+    let made = spawn_blocking(move || pages.metrics.exposition(&overview, is_ready)).await;
+    let Ok(made) = made else {
+        let text = "making the metrics panicked\n";
+        return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
+    };
+    match made {
         Ok(text) => {
             let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
             (StatusCode::OK, kind, text).into_response()

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Mistakes};
 use crate::driver::{self, Clock, Driver, DriverError, Restored};
+use crate::gpus::Gpus;
 use crate::http::{self, Pages};
 use crate::local::LocalError;
 use crate::metrics::Metrics;
@@ -166,7 +167,9 @@ pub async fn run(
     let _endpoint = EndpointFile::write(state.clone(), &listeners)?;
     let worker_url = worker_url(listeners.grpc.local_addr().map_err(ServeError::Address)?);
     let names: Vec<SweepName> = config.sweeps.iter().map(|sweep| sweep.name.clone()).collect();
-    let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
+    let gpus = Gpus::default();
+    let metrics = Metrics::new(state.clone(), gpus.clone()).map_err(ServeError::Metrics)?;
+    let metrics = Arc::new(metrics);
     let driver = Driver::start(restored, clock, config.sweeps, Arc::clone(&metrics)).await;
     let (driver, inbox, driven) = driver.map_err(ServeError::Driver)?;
 
@@ -176,6 +179,7 @@ pub async fn run(
     let services = Services {
         inbox: inbox.clone(),
         driven: driven.clone(),
+        gpus,
         state: state.clone(),
         store,
         rpc_seconds: metrics.rpc_seconds.clone(),

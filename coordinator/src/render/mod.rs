@@ -5,6 +5,7 @@
 
 mod columns;
 mod expect;
+mod gpus;
 mod grid;
 mod number;
 mod probe;

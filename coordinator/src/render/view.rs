@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use common::wire::{EndCount, Sweep, TrialCounts, Worker};
 
+use super::gpus::gpus;
 use super::grid::{self, GridColumn};
 use super::number::{Unit, duration, duration_ms, utc};
 use super::style::Style;
@@ -138,7 +139,7 @@ pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()>
     Ok(())
 }
 
-/// Every worker, one per line; `now_unix_ms` is for how long ago each was seen.
+/// Every worker, one per line, then every GPU; `now_unix_ms` is for how long ago each was seen.
 pub fn workers(
     workers: &[Worker],
     now_unix_ms: u64,
@@ -185,7 +186,8 @@ pub fn workers(
         row.extend(with_reason.then(|| grid::cell(&worker.reason)));
         rows.push(row);
     }
-    grid::write(&columns, &rows, style, out)
+    grid::write(&columns, &rows, style, out)?;
+    gpus(workers, style, out)
 }
 
 /// Each device once, `cpu, cuda:0`.

@@ -1,6 +1,7 @@
 //! The gRPC edge: wire types are converted here and go no further in.
 
 pub mod convert;
+mod gpus;
 mod live;
 mod logs;
 pub mod outgoing;

@@ -21,6 +21,7 @@ use super::sweeps::Sweeps;
 use super::timed::Timed;
 use super::worker::Workers;
 use crate::driver::{Driven, Health, Inbox};
+use crate::gpus::Gpus;
 
 /// A connection without traffic is asked whether it lives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -51,6 +52,8 @@ pub struct Services {
     pub inbox: Inbox,
     /// What the driver shows.
     pub driven: Driven,
+    /// Figures of the workers' GPUs.
+    pub gpus: Gpus,
     /// The state directory, for reading what is stored.
     pub state: PathBuf,
     /// Identity of the store.
@@ -65,14 +68,15 @@ pub async fn serve(
     services: Services,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    let Services { inbox, driven, state, store, rpc_seconds } = services;
+    let Services { inbox, driven, gpus, state, store, rpc_seconds } = services;
     let logs = Arc::new(Logs::default());
     let readers = TaskTracker::new();
-    let workers = Workers::new(inbox.clone(), Arc::clone(&logs), readers.clone(), store.into());
+    let (for_workers, store) = (Arc::clone(&logs), store.into());
+    let workers = Workers::new(inbox.clone(), for_workers, gpus.clone(), readers.clone(), store);
     let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
-    let sweeps = SweepServiceServer::new(Sweeps::new(inbox, driven.clone(), state, logs))
+    let sweeps = SweepServiceServer::new(Sweeps::new(inbox, driven.clone(), gpus, state, logs))
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();

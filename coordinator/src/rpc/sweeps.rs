@@ -16,9 +16,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::live;
 use super::logs::Logs;
+use super::{gpus, live};
 use crate::driver::{Done, Driven, Inbox, Stopped};
+use crate::gpus::Gpus;
 use crate::query::{Class, QueryError, Reader, suggest};
 
 /// Readers at one time: each has a connection and a thread. Further calls wait their turn.
@@ -30,6 +31,7 @@ const PARTS_WAITING_MAX: usize = 2;
 pub struct Sweeps {
     inbox: Inbox,
     driven: Driven,
+    gpus: Gpus,
     state: PathBuf,
     logs: Arc<Logs>,
     readers: Arc<Semaphore>,
@@ -37,9 +39,15 @@ pub struct Sweeps {
 
 impl Sweeps {
     /// A service on the store of a state directory and the driver.
-    pub fn new(inbox: Inbox, driven: Driven, state: PathBuf, logs: Arc<Logs>) -> Sweeps {
+    pub fn new(
+        inbox: Inbox,
+        driven: Driven,
+        gpus: Gpus,
+        state: PathBuf,
+        logs: Arc<Logs>,
+    ) -> Sweeps {
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        Sweeps { inbox, driven, state, logs, readers }
+        Sweeps { inbox, driven, gpus, state, logs, readers }
     }
 
     /// Reads the store with a connection of its own.
@@ -173,6 +181,7 @@ impl SweepService for Sweeps {
         let mut workers = self.read(Reader::workers).await?;
         let overview = Arc::clone(&self.driven.overview.borrow());
         live::complete_workers(&mut workers, &overview, self.driven.clock);
+        gpus::complete_workers(&mut workers, &self.gpus);
         Ok(Response::new(wire::ListWorkersResponse { workers }))
     }
 
