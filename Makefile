@@ -38,6 +38,7 @@ test: build ## run every test
 	$(PYTHON) deploy/tests/test_libtorch.py
 	$(PYTHON) deploy/tests/test_gpu_check.py
 	$(PYTHON) deploy/tests/test_page.py
+	$(PYTHON) deploy/tests/test_prometheus.py
 	OMP_NUM_THREADS=1 PROPTEST_RNG_SEED=$(SEED) GRADSWEEP_TEST_PYTHON=$(PYTHON) cargo test $(CARGO_FLAGS) --workspace
 
 sim: ## simulate SEEDS=10000 worlds with faults, from SEED=1 on; failures are in target/simulation

@@ -15,3 +15,6 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 /// Largest message that any of the processes accepts.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Most GPUs that a worker tells of, and that a coordinator takes from one.
+pub const GPUS_MAX: usize = 64;

@@ -23,7 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::Stream;
 
 use crate::driver::{Driven, Inbox};
+use crate::gpus::Gpus;
 use crate::query::{QueryError, Reader};
+use crate::rpc::gpus;
 
 pub use live::state_of;
 pub use logs::Logs;
@@ -59,6 +61,7 @@ pub enum AnswerError {
 pub struct Answers {
     inbox: Inbox,
     driven: Driven,
+    gpus: Gpus,
     state: Arc<PathBuf>,
     logs: Arc<Logs>,
     turns: Arc<Semaphore>,
@@ -70,10 +73,11 @@ pub type Parts<'s, T> = &'s mut dyn FnMut(T) -> ControlFlow<()>;
 
 impl Answers {
     /// For a running server.
-    pub fn new(inbox: Inbox, driven: Driven, state: PathBuf) -> Answers {
+    pub fn new(inbox: Inbox, driven: Driven, gpus: Gpus, state: PathBuf) -> Answers {
         Answers {
             inbox,
             driven,
+            gpus,
             state: Arc::new(state),
             logs: Arc::default(),
             turns: Arc::new(Semaphore::new(READERS_MAX)),
@@ -200,6 +204,7 @@ impl Answers {
         let mut workers = self.read(Reader::workers).await?;
         let overview = Arc::clone(&self.driven.overview.borrow());
         live::complete_workers(&mut workers, &overview, self.driven.clock);
+        gpus::complete_workers(&mut workers, &self.gpus);
         Ok(workers)
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answers::Answers;
 use crate::config::{Config, Mistakes};
 use crate::driver::{self, Clock, Driver, DriverError, Restored};
+use crate::gpus::Gpus;
 use crate::http::{self, Web};
 use crate::local::LocalError;
 use crate::metrics::Metrics;
@@ -167,18 +168,21 @@ pub async fn run(
     let _endpoint = EndpointFile::write(state.clone(), &listeners)?;
     let worker_url = worker_url(listeners.grpc.local_addr().map_err(ServeError::Address)?);
     let names: Vec<SweepName> = config.sweeps.iter().map(|sweep| sweep.name.clone()).collect();
-    let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
+    let gpus = Gpus::default();
+    let metrics = Metrics::new(state.clone(), gpus.clone()).map_err(ServeError::Metrics)?;
+    let metrics = Arc::new(metrics);
     let driver = Driver::start(restored, clock, config.sweeps, Arc::clone(&metrics)).await;
     let (driver, inbox, driven) = driver.map_err(ServeError::Driver)?;
 
     let mut tasks = Tasks::new();
     let end = tasks.driver.clone();
     tasks.spawn_driver(async { driver.run(end).await.map_err(ServeError::Driver) });
-    let answers = Answers::new(inbox.clone(), driven.clone(), state.clone());
+    let answers = Answers::new(inbox.clone(), driven.clone(), gpus.clone(), state.clone());
     let services = Services {
         inbox: inbox.clone(),
         driven: driven.clone(),
         answers: answers.clone(),
+        gpus,
         store,
         rpc_seconds: metrics.rpc_seconds.clone(),
     };

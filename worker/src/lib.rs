@@ -10,6 +10,7 @@ mod data_sets;
 pub mod devices;
 pub mod exit;
 pub mod frames;
+pub mod gpus;
 pub mod libtorch;
 pub mod options;
 mod process;

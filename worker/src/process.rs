@@ -136,6 +136,10 @@ async fn live(
         .stderr(stderr_end)
         .process_group(0)
         .kill_on_drop(true);
+    if std::env::var_os("CUDA_DEVICE_ORDER").is_none() {
+        // As the driver and nvidia-smi number GPUs; CUDA's own order differs where they are unlike.
+        command.env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+    }
     let oom_kills_before = oom_kills();
     let mut child = command.spawn()?;
     // It holds the pipe's writing end, without which the log would never end.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use common::ids::{AttemptId, CohortId, IdError, TrialId};
 use common::wire::{self, from_trainer, report, to_trainer, to_worker};
 
+use crate::gpus::Gpu;
 use crate::supervisor::{
     AttemptReport, Cohort, CohortFailure, FailureCause, LeasedTrial, Order, Report, RunningCohort,
     TrainerEvent,
@@ -191,6 +192,19 @@ pub fn to_running(running: RunningCohort) -> wire::RunningCohort {
         cohort: running.cohort.0,
         slot: u32::try_from(running.slot).expect("slots are counted in u32 at start"),
         attempts: running.attempts.into_iter().map(to_wire).collect(),
+    }
+}
+
+/// A GPU's figures for a heartbeat.
+pub fn to_gpu(gpu: Gpu) -> wire::Gpu {
+    wire::Gpu {
+        index: gpu.ordinal,
+        name: gpu.name,
+        utilization: gpu.utilization,
+        memory_used_bytes: gpu.memory_used_bytes,
+        memory_total_bytes: gpu.memory_total_bytes,
+        temperature_celsius: gpu.temperature_celsius,
+        power_watts: gpu.power_watts,
     }
 }
 

@@ -111,7 +111,7 @@ impl Worker {
         let message = tokio::select! {
             message = self.answers.message() => message.context("a worker's stream broke")?,
             _ = self.heart.tick() => {
-                let heartbeat = wire::Heartbeat { draining: false };
+                let heartbeat = wire::Heartbeat::default();
                 // Without a place the stream is full of reports, which are signs of life too.
                 let message = Some(from_worker::Message::Heartbeat(heartbeat));
                 drop(self.outbound.try_send(wire::FromWorker { message }));

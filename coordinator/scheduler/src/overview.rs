@@ -161,6 +161,8 @@ pub struct WorkerOverview {
     pub data_digests: BTreeMap<Data, String>,
     /// Where it stands.
     pub state: WorkerState,
+    /// It is lost because it left: nobody has to look for it.
+    pub has_left: bool,
     /// Its slots.
     pub slots: Vec<SlotOverview>,
     /// Why it gets no lease although it has a free slot, or what is wrong with it.
@@ -209,6 +211,20 @@ pub struct SlotOverview {
     pub attempts: u32,
 }
 
+/// How an attempt can end, as `Counters::attempts` calls it.
+pub const ATTEMPT_ENDS: [&str; 10] = [
+    "completed",
+    "diverged",
+    "failed",
+    "cancelled",
+    "worker_lost",
+    "returned",
+    "out_of_memory",
+    "trainer_died",
+    "data",
+    "bug",
+];
+
 /// Events counted since the coordinator started.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
@@ -218,7 +234,6 @@ pub struct Counters {
     pub stale_reports: u64,
     /// Epoch reports of a current attempt that came again, or out of order.
     pub duplicate_reports: u64,
-    /// Attempts that ended, by how: `completed`, `diverged`, `failed`, `cancelled`,
-    /// `worker_lost`, `returned`, `out_of_memory`, `trainer_died`, `data`, `bug`.
+    /// Attempts that ended, by how: one of `ATTEMPT_ENDS`.
     pub attempts: BTreeMap<&'static str, u64>,
 }

@@ -165,6 +165,7 @@ impl Scheduler {
             libtorch_version: hello.map_or_else(String::new, |h| h.libtorch_version.clone()),
             data_digests: hello.map(|hello| hello.data_digests.clone()).unwrap_or_default(),
             state,
+            has_left: matches!(worker.link, Link::Lost { left: true, .. }),
             slots,
             reason: self.worker_reason(now, worker),
             last_seen: worker.last_seen,

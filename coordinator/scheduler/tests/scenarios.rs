@@ -223,7 +223,8 @@ fn lost_worker_gives_back_its_trials_first_and_its_late_reports_are_dropped() {
     assert_eq!(scene.after(7_999), [""; 0]);
     sends!(scene, attached("v", 2, 1), ["welcome v@2 []", "lease v/0 c3: 3#1"]);
     assert_eq!(scene.after(1), [""; 0]);
-    assert_eq!(scene.worker("w").state, WorkerState::Lost);
+    let lost = scene.worker("w");
+    assert_eq!((lost.state, lost.has_left), (WorkerState::Lost, false));
     assert_eq!(scene.overview().counters.lease_expirations, 2);
     let report = vec![completed(attempt(3, 1))];
     sends!(scene, reported("v", 2, 1, report), ["ack v 1", "lease v/0 c4: 1#2"]);
@@ -361,6 +362,7 @@ fn draining_worker_hands_back_and_leaves() {
     assert_eq!(scene.worker("w").reason.as_deref(), Some("it drains"));
     sends!(scene, detached("w", 1), []);
     assert_eq!(scene.worker("w").state, WorkerState::Lost);
+    assert!(scene.worker("w").has_left);
     let why = "it left: drained, or with an error that its own log has";
     assert_eq!(scene.worker("w").reason.as_deref(), Some(why));
     assert_eq!(scene.overview().counters.lease_expirations, 0);

@@ -130,6 +130,7 @@ mod tests {
             libtorch_version: "2".into(),
             data_digests: BTreeMap::new(),
             state: WorkerState::Draining,
+            has_left: false,
             slots: vec![SlotOverview { device: Device::Cuda(1), cohort, attempts: 3 }],
             reason: Some("it drains".into()),
             last_seen: Time(5),

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::gpus::Gpus;
 use crate::rpc::outgoing::{self, Inlet};
 use crate::store::{SqliteStore, Store, StoreError, Trouble};
 
@@ -109,7 +110,8 @@ impl Scene {
         let clock = Clock::start();
         let Ok(restored) = restore(store, clock).await else { panic!("the store is readable") };
         let (sweep, _) = spec::load(SWEEP, "tiny.yaml", &spec::Options::default()).expect("valid");
-        let metrics = Arc::new(Metrics::new().expect("names are unique"));
+        let metrics = Metrics::new(folder.path().into(), Gpus::default());
+        let metrics = Arc::new(metrics.expect("names are unique"));
         let started = Driver::start(restored, clock, vec![sweep], metrics).await;
         let (driver, inbox, driven) = started.expect("a thread");
         let stop = CancellationToken::new();

@@ -17,6 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::answers::{AnswerError, Answers};
@@ -117,7 +118,14 @@ fn unready(reason: &str) -> Response {
 
 async fn metrics(State(web): State<Web>) -> Response {
     let overview = Arc::clone(&web.answers.driven().overview.borrow());
-    match web.metrics.exposition(&overview) {
+    let is_ready = matches!(&*web.answers.driven().health.borrow(), Health::Serving);
+    // It asks the file system, which can take its time.
+    let made = spawn_blocking(move || web.metrics.exposition(&overview, is_ready)).await;
+    let Ok(made) = made else {
+        let text = "making the metrics panicked\n";
+        return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
+    };
+    match made {
         Ok(text) => {
             let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
             (StatusCode::OK, kind, text).into_response()

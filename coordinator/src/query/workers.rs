@@ -81,5 +81,6 @@ fn worker(row: &rusqlite::Row<'_>, is_served: bool) -> rusqlite::Result<wire::Wo
         data_digests: digests.map(|(data, digest)| (data.clone(), text(digest))).collect(),
         last_seen_unix_ms: row.get::<_, i64>(8)?.cast_unsigned(),
         reason: reason.into(),
+        gpus: Vec::new(),
     })
 }

@@ -4,6 +4,7 @@
 //! terminal says otherwise. Nothing here asks for anything: wire types come in, bytes go out.
 
 mod expect;
+mod gpus;
 mod grid;
 mod number;
 mod probe;
@@ -18,6 +19,7 @@ mod tests;
 
 pub(crate) use expect::{claim_facts, word as verdict_word};
 pub use expect::{contradicted, expectations, expectations_json};
+pub(crate) use gpus::gpus_grid;
 pub(crate) use grid::Grid;
 pub(crate) use number::{Unit, duration};
 pub use probe::{probe, probe_json};

@@ -463,6 +463,7 @@ fn some_worker() -> Worker {
         data_digests: HashMap::from([("mnist".into(), "ab12".into())]),
         last_seen_unix_ms: DAY_MS,
         reason: String::new(),
+        gpus: Vec::new(),
     }
 }
 

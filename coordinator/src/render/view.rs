@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use common::wire::{EndCount, Sweep, TrialCounts, Worker};
 
+use super::gpus::gpus_grid;
 use super::grid::{self, Grid, GridColumn};
 use super::number::{Unit, duration, duration_ms, utc};
 use super::style::Style;
@@ -145,7 +146,7 @@ pub fn sweep(sweep: &Sweep, style: Style, out: &mut dyn Write) -> io::Result<()>
     Ok(())
 }
 
-/// Every worker, one per line; `now_unix_ms` is for how long ago each was seen.
+/// Every worker, one per line, then every GPU; `now_unix_ms` is for how long ago each was seen.
 pub fn workers(
     workers: &[Worker],
     now_unix_ms: u64,
@@ -155,7 +156,13 @@ pub fn workers(
     if workers.is_empty() {
         return writeln!(out, "no workers; `worker --coordinator URL` starts one");
     }
-    workers_grid(workers, now_unix_ms).write(style, out)
+    workers_grid(workers, now_unix_ms).write(style, out)?;
+    let gpus = gpus_grid(workers);
+    if gpus.rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    gpus.write(style, out)
 }
 
 /// Every worker, one per row.

@@ -4,6 +4,7 @@
 use common::wire::{Attempt, AttemptOutcome, EpochReport, Provenance, Sweep, Trial, Worker};
 use serde_json::{Value, json};
 
+use super::gpus::gpu_json;
 use super::view_trial::{epochs_repeated, kind};
 
 /// Every sweep, as `sweep_json`.
@@ -71,6 +72,7 @@ fn worker(worker: &Worker) -> Value {
         "state": worker.state,
         "reason": text(&worker.reason),
         "slots": slots,
+        "gpus": worker.gpus.iter().map(gpu_json).collect::<Value>(),
         "program_version": worker.program_version,
         "libtorch_version": worker.libtorch_version,
         "data_digests": digests,

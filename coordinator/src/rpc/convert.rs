@@ -17,7 +17,7 @@ use super::outgoing::Outgoing;
 /// More slots than this on one worker are a mistake.
 const SLOTS_MAX: usize = 1024;
 /// Longest name or version that is kept.
-const NAME_BYTES_MAX: usize = 255;
+pub(super) const NAME_BYTES_MAX: usize = 255;
 /// Longest reason or message that is kept; the trainer's log has the rest.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
@@ -206,7 +206,7 @@ fn outcome(outcome: wire::AttemptOutcome) -> Result<Outcome, ConvertError> {
 }
 
 /// A result is a number; what is none is no result.
-fn finite(number: Option<f64>) -> Option<f64> {
+pub(super) fn finite(number: Option<f64>) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
@@ -308,7 +308,7 @@ fn to_wire(attempt: AttemptId) -> wire::AttemptId {
     wire::AttemptId { trial: attempt.trial.to_string(), attempt: attempt.number }
 }
 
-fn value(
+pub(super) fn value(
     what: &'static str,
     field: &'static str,
     value: impl ToString,
@@ -323,7 +323,7 @@ fn printable(text: &str) -> String {
 }
 
 /// The first bytes of a text.
-fn shortened(mut text: String, bytes_max: usize) -> String {
+pub(super) fn shortened(mut text: String, bytes_max: usize) -> String {
     let end = text.floor_char_boundary(bytes_max);
     text.truncate(end);
     text

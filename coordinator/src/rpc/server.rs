@@ -19,6 +19,7 @@ use super::timed::Timed;
 use super::worker::Workers;
 use crate::answers::Answers;
 use crate::driver::{Driven, Health, Inbox};
+use crate::gpus::Gpus;
 
 /// A connection without traffic is asked whether it lives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -51,6 +52,8 @@ pub struct Services {
     pub driven: Driven,
     /// What readers are told.
     pub answers: Answers,
+    /// Figures of the workers' GPUs.
+    pub gpus: Gpus,
     /// Identity of the store.
     pub store: String,
     /// Seconds by method and code.
@@ -63,9 +66,10 @@ pub async fn serve(
     services: Services,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    let Services { inbox, driven, answers, store, rpc_seconds } = services;
+    let Services { inbox, driven, answers, gpus, store, rpc_seconds } = services;
     let readers = TaskTracker::new();
-    let workers = Workers::new(inbox.clone(), answers.logs(), readers.clone(), store.into());
+    let (logs, store) = (answers.logs(), store.into());
+    let workers = Workers::new(inbox.clone(), logs, gpus, readers.clone(), store);
     let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);

@@ -12,16 +12,23 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 /// Methods of our own services; any other is one label, so that a scanner makes no series.
-const METHODS: [&str; 9] = [
+const METHODS: [&str; 16] = [
     "/gradsweep.v1.WorkerService/Attach",
     "/gradsweep.v1.SweepService/ListSweeps",
     "/gradsweep.v1.SweepService/GetSweep",
+    "/gradsweep.v1.SweepService/WatchSweep",
     "/gradsweep.v1.SweepService/GetTable",
     "/gradsweep.v1.SweepService/GetExpectations",
     "/gradsweep.v1.SweepService/GetProbe",
     "/gradsweep.v1.SweepService/GetTrial",
     "/gradsweep.v1.SweepService/GetLog",
     "/gradsweep.v1.SweepService/ListWorkers",
+    "/gradsweep.v1.SweepService/ApplySweep",
+    "/gradsweep.v1.SweepService/PauseSweep",
+    "/gradsweep.v1.SweepService/ResumeSweep",
+    "/gradsweep.v1.SweepService/CancelSweep",
+    "/gradsweep.v1.SweepService/RetrySweep",
+    "/gradsweep.v1.SweepService/DrainWorker",
 ];
 
 /// A service whose calls are timed until their first answer.
@@ -74,5 +81,27 @@ where
             seconds.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
             answer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::METHODS;
+
+    #[test]
+    fn every_method_of_the_services_has_a_label_of_its_own() {
+        let mut declared = Vec::new();
+        for (service, proto) in [
+            ("WorkerService", include_str!("../../../proto/gradsweep/v1/worker.proto")),
+            ("SweepService", include_str!("../../../proto/gradsweep/v1/sweeps.proto")),
+        ] {
+            let rpcs = proto.lines().filter_map(|line| line.trim().strip_prefix("rpc "));
+            let names = rpcs.filter_map(|rpc| rpc.split('(').next());
+            declared.extend(names.map(|name| format!("/gradsweep.v1.{service}/{name}")));
+        }
+        let mut methods = METHODS.map(str::to_owned);
+        declared.sort();
+        methods.sort();
+        assert_eq!(methods.as_slice(), declared);
     }
 }

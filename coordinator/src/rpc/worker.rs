@@ -17,9 +17,11 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
+use super::gpus;
 use super::outgoing::{self, Outgoing};
 use crate::answers::Logs;
 use crate::driver::Inbox;
+use crate::gpus::Gpus;
 
 /// How often a worker gives a sign of life.
 pub const HEARTBEAT_INTERVAL_MS: u32 = 2_000;
@@ -30,6 +32,7 @@ const HELLO_WAIT: Duration = Duration::from_secs(10);
 pub struct Workers {
     inbox: Inbox,
     logs: Arc<Logs>,
+    gpus: Gpus,
     /// The next stream's number; no two streams of this process share one.
     sessions: AtomicU64,
     /// The tasks that read the streams.
@@ -39,9 +42,15 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// A service that feeds the driver, whose store has this identity.
-    pub fn new(inbox: Inbox, logs: Arc<Logs>, readers: TaskTracker, store: Arc<str>) -> Workers {
-        Workers { inbox, logs, sessions: AtomicU64::new(1), readers, store }
+    /// A service that feeds the driver, whose store has this identity, and the table of GPUs.
+    pub fn new(
+        inbox: Inbox,
+        logs: Arc<Logs>,
+        gpus: Gpus,
+        readers: TaskTracker,
+        store: Arc<str>,
+    ) -> Workers {
+        Workers { inbox, logs, gpus, sessions: AtomicU64::new(1), readers, store }
     }
 }
 
@@ -72,6 +81,7 @@ impl WorkerService for Workers {
             session,
             inbox: self.inbox.clone(),
             logs: Arc::clone(&self.logs),
+            gpus: self.gpus.clone(),
             closed: inlet.closed.clone(),
             fault: Arc::clone(&fault),
         };
@@ -95,6 +105,7 @@ struct Reader {
     session: Session,
     inbox: Inbox,
     logs: Arc<Logs>,
+    gpus: Gpus,
     closed: CancellationToken,
     fault: Arc<OnceLock<Status>>,
 }
@@ -111,6 +122,7 @@ impl Reader {
             drop(self.fault.set(status));
         }
         closed.cancel();
+        self.gpus.forget(&self.worker, self.session);
         let detached = Event::WorkerDetached(self.worker, self.session);
         drop(self.inbox.event(detached).await);
     }
@@ -140,6 +152,7 @@ impl Reader {
                 return Err(Status::invalid_argument("a second hello on one stream"));
             }
             from_worker::Message::Heartbeat(heartbeat) => {
+                self.gpus.set(&worker, session, gpus::gpus(heartbeat.gpus)?);
                 Event::Heartbeat { worker, session, draining: heartbeat.draining }
             }
             from_worker::Message::Reports(message) => match convert::reports(message)? {

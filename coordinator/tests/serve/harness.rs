@@ -163,12 +163,12 @@ pub struct Worker {
 }
 
 /// Signs of life as often as the server asks for them, until the stream ends.
-async fn beat(outgoing: mpsc::Sender<wire::FromWorker>) {
+async fn beat(outgoing: mpsc::Sender<wire::FromWorker>, heartbeat: wire::Heartbeat) {
     let mut every = tokio::time::interval(Duration::from_secs(2));
     loop {
         every.tick().await;
-        let heartbeat = from_worker::Message::Heartbeat(wire::Heartbeat { draining: false });
-        let message = wire::FromWorker { message: Some(heartbeat) };
+        let message = Some(from_worker::Message::Heartbeat(heartbeat.clone()));
+        let message = wire::FromWorker { message };
         if outgoing.send(message).await.is_err() {
             return;
         }
@@ -219,9 +219,18 @@ impl Worker {
 
     /// Attaches and takes the welcome.
     pub async fn attach(server: &Server, hello: wire::Hello) -> Worker {
+        Worker::attach_beating(server, hello, wire::Heartbeat::default()).await
+    }
+
+    /// As `attach`, with this sign of life.
+    pub async fn attach_beating(
+        server: &Server,
+        hello: wire::Hello,
+        heartbeat: wire::Heartbeat,
+    ) -> Worker {
         let stream = Worker::open(server, from_worker::Message::Hello(hello)).await;
         let (outgoing, incoming) = stream.expect("attached");
-        let heart = AbortOnDropHandle::new(tokio::spawn(beat(outgoing.clone())));
+        let heart = AbortOnDropHandle::new(tokio::spawn(beat(outgoing.clone(), heartbeat)));
         let mut worker = Worker {
             heart,
             outgoing,

@@ -285,7 +285,7 @@ async fn clients_see_what_is_stored_and_what_runs() {
 async fn a_worker_that_talks_nonsense_is_told() {
     let state = tempfile::tempdir().unwrap();
     let server = Server::start(state.path(), SWEEP).await;
-    let heartbeat = from_worker::Message::Heartbeat(wire::Heartbeat { draining: false });
+    let heartbeat = from_worker::Message::Heartbeat(wire::Heartbeat::default());
     let status = Worker::open(&server, heartbeat).await.map(drop).unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("not a hello"), "{}", status.message());
@@ -306,6 +306,39 @@ async fn a_worker_that_talks_nonsense_is_told() {
     worker.say(from_worker::Message::Log(wire::Log { request: 1, text })).await;
     assert_eq!(worker.closed().await.code(), Code::OutOfRange);
     assert_eq!(server.page("/ready").await.0, 200, "the server is unharmed");
+    assert_eq!(server.stop().await, End::Stopped);
+}
+
+#[tokio::test]
+async fn gpus_are_shown_while_their_worker_is_attached() {
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(state.path(), SWEEP).await;
+    let gpu = wire::Gpu {
+        index: 3,
+        name: "NVIDIA Test".into(),
+        utilization: Some(0.5),
+        power_watts: Some(f64::NAN),
+        ..Default::default()
+    };
+    let heartbeat = wire::Heartbeat { gpus: vec![gpu.clone()], ..Default::default() };
+    let mut worker = Worker::attach_beating(&server, hello(1, Vec::new()), heartbeat).await;
+    let busy = r#"gradsweep_gpu_utilization_ratio{gpu="3",worker="w1"} 0.5"#;
+    server.page_has("/metrics", busy).await;
+    assert!(!server.page("/metrics").await.1.contains("gradsweep_gpu_power_watts"));
+    let mut client = server.client().await;
+    let workers = client.list_workers(wire::ListWorkersRequest {}).await.unwrap().into_inner();
+    assert_eq!(workers.workers[0].gpus, [wire::Gpu { power_watts: None, ..gpu.clone() }]);
+
+    let heartbeat = wire::Heartbeat { gpus: vec![gpu.clone(), gpu], ..Default::default() };
+    worker.say(from_worker::Message::Heartbeat(heartbeat)).await;
+    let status = worker.closed().await;
+    assert_eq!(status.message(), "gpu: `index` is 3; accepted: each once");
+    let gone = async {
+        while server.page("/metrics").await.1.contains(busy) {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("the GPU's end", gone).await;
     assert_eq!(server.stop().await, End::Stopped);
 }
 

@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use super::{AgentError, Input, Settings, Stop};
 use crate::artifacts::Artifacts;
 use crate::connection::ConnectionEvent;
+use crate::gpus::Gpus;
 use crate::process::{self, Handle, Seat};
-use crate::rpc::{FromCoordinator, FromTrainer, to_report, to_running};
+use crate::rpc::{FromCoordinator, FromTrainer, to_gpu, to_report, to_running};
 use crate::spool::{SPOOL_BYTES_MAX, Spool};
 use crate::stderr::SlotLog;
 use crate::supervisor::{Action, Event, Exit, Supervisor, Time, TrainerEvent};
@@ -61,6 +62,7 @@ pub(super) struct Driver {
     handles: Vec<Option<Handle>>,
     logs: Vec<Arc<SlotLog>>,
     libtorch_version: String,
+    gpus: Gpus,
     data_digests: Option<HashMap<String, String>>,
     is_warm: bool,
     /// Taken when the connection may begin.
@@ -83,6 +85,7 @@ impl Driver {
         let slots = settings.slots.len();
         let folder = settings.state.logs();
         let logs = (0..slots).map(|slot| Arc::new(SlotLog::new(&folder, slot))).collect();
+        let gpus = Gpus::watch(&settings.slots);
         Driver {
             started: Instant::now(),
             settings,
@@ -96,6 +99,7 @@ impl Driver {
             handles: (0..slots).map(|_| None).collect(),
             logs,
             libtorch_version: String::new(),
+            gpus,
             data_digests: None,
             is_warm: false,
             attach: Some(attach),
@@ -391,7 +395,8 @@ impl Driver {
         if stream.heartbeat_at > now || stream.has_backlog {
             return;
         }
-        let heartbeat = from_worker::Message::Heartbeat(wire::Heartbeat { draining });
+        let gpus = self.gpus.newest().into_iter().map(to_gpu).collect();
+        let heartbeat = from_worker::Message::Heartbeat(wire::Heartbeat { draining, gpus });
         // Without a place it is due again with the next input.
         if stream.outbound.try_send(wire::FromWorker { message: Some(heartbeat) }).is_ok() {
             stream.heartbeat_at = now.after_ms(stream.heartbeat_ms);

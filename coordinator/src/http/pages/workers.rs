@@ -20,6 +20,13 @@ pub(super) async fn page(State(web): State<Web>, uri: Uri) -> Response {
                     (grid(&render::workers_grid(&workers, now_unix_ms()), "Workers", |_| None))
                 }
             }
+            @let gpus = render::gpus_grid(&workers);
+            @if !gpus.rows.is_empty() {
+                section #gpus {
+                    h2 { "GPUs" }
+                    (grid(&gpus, "GPUs", |_| None))
+                }
+            }
         };
         Ok(Page { title: "Workers".into(), above: Vec::new(), body })
     })
