@@ -6,16 +6,19 @@ set -eu
 path=${1:-/ready}
 http=${GRADSWEEP_HTTP:-127.0.0.1:9600}
 at=127.0.0.1:${http##*:}$path
-credentials=${GRADSWEEP_CREDENTIALS:-}
+# A folder with cert.pem and key.pem of a client, where --mutual-tls wants that of this caller too.
+own=${GRADSWEEP_HEALTH_CREDENTIALS:-}
 
 ask() {
     # Docker knows the statuses 0 and 1 alone.
     curl --silent --show-error --fail --max-time 4 --output /dev/null "$@" || exit 1
 }
 
-if [ -z "$credentials" ]; then
-    ask "http://$at"
-    exit
-fi
 # The certificate names the hosts that others reach, which the loopback need not be among.
-ask --insecure --cert "$credentials/cert.pem" --key "$credentials/key.pem" "https://$at"
+if [ -z "${GRADSWEEP_CREDENTIALS:-}" ]; then
+    ask "http://$at"
+elif [ -z "$own" ]; then
+    ask --insecure "https://$at"
+else
+    ask --insecure --cert "$own/cert.pem" --key "$own/key.pem" "https://$at"
+fi

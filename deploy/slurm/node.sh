@@ -7,7 +7,7 @@
 set -euo pipefail
 
 worker=
-trap '[ -z "$worker" ] || kill -TERM "$worker" 2>/dev/null || true' USR1
+trap 'told=1; [ -z "$worker" ] || kill -TERM "$worker" 2>/dev/null || true' USR1
 
 # A folder of this job: two workers on one node must not share it, and a job that is queued again
 # finds it.
@@ -18,12 +18,11 @@ mkdir -p "$state"
     exec "$GRADSWEEP_HOME/target/release/worker" --state "$state" "$@"
 ) &
 worker=$!
-status=0
-wait "$worker" || status=$?
-# A signal ends the wait, not the worker.
-while kill -0 "$worker" 2>/dev/null; do
-    status=0
+while :; do
+    told='' status=0
     wait "$worker" || status=$?
+    # A signal ends the wait, not the worker.
+    [ -n "$told" ] || break
 done
 # 143: it was told to leave, and did.
 [ "$status" -ne 143 ] || status=0
