@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod fetch;
+pub mod figure;
 mod gpus;
 mod http;
 pub mod local;

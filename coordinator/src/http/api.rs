@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
-use super::{Web, events, status};
+use super::{Web, events, figures, status};
 use crate::answers::{AnswerError, InParts};
 use crate::query::{QueryError, Reader};
 use crate::render::{self, Format, Style, TableWriter};
@@ -37,6 +37,10 @@ pub(super) fn router() -> Router<Web> {
         .route("/sweeps/{sweep}", get(sweep))
         .route("/sweeps/{sweep}/expectations", get(expectations))
         .route("/sweeps/{sweep}/sweep.yaml", get(yaml))
+        .route("/sweeps/{sweep}/plot.svg", get(figures::figure))
+        .route("/sweeps/{sweep}/plot.png", get(figures::figure))
+        .route("/sweeps/{sweep}/curves.svg", get(figures::figure))
+        .route("/sweeps/{sweep}/curves.png", get(figures::figure))
         .route("/sweeps/{sweep}/{file}", get(file))
         .route("/sweeps/{sweep}/trials/{trial}", get(trial))
         .route("/sweeps/{sweep}/trials/{trial}/log", get(log))
@@ -45,7 +49,7 @@ pub(super) fn router() -> Router<Web> {
 }
 
 /// An error as JSON.
-fn problem(status: StatusCode, text: impl Into<String>) -> Response {
+pub(super) fn problem(status: StatusCode, text: impl Into<String>) -> Response {
     (status, Json(json!({"error": text.into()}))).into_response()
 }
 

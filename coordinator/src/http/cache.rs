@@ -1,4 +1,5 @@
-//! Pages that were made a moment ago: however many people look at a sweep, its page is made once.
+//! Pages and figures that were made a moment ago: however many people look at a sweep, its page is
+//! made once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,8 @@ const PAGES_MAX: usize = 256;
 pub(super) struct Made {
     /// Its status.
     pub status: StatusCode,
+    /// Its content type.
+    pub kind: &'static str,
     /// Its text.
     pub text: Bytes,
 }
@@ -72,7 +75,7 @@ mod tests {
         let make = || async {
             count.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            Made { status: StatusCode::OK, text: Bytes::from_static(b"page") }
+            Made { status: StatusCode::OK, kind: "", text: Bytes::from_static(b"page") }
         };
         let (a, b, other) = tokio::join!(
             cache.page("/a", make()),
@@ -87,7 +90,7 @@ mod tests {
     async fn pages_are_made_without_room_for_them() {
         let cache = Cache::default();
         for at in 0..PAGES_MAX + 10 {
-            let made = async { Made { status: StatusCode::OK, text: Bytes::new() } };
+            let made = async { Made { status: StatusCode::OK, kind: "", text: Bytes::new() } };
             cache.page(&at.to_string(), made).await;
         }
         assert!(cache.0.lock().expect("no panic").len() <= PAGES_MAX);

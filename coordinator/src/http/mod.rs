@@ -4,6 +4,7 @@
 mod api;
 mod cache;
 mod events;
+mod figures;
 mod pages;
 
 use std::io;

@@ -21,6 +21,7 @@ use super::{Web, status};
 use crate::answers::AnswerError;
 use crate::render::{Facts, Grid, LaidOut, PageCell};
 
+const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = include_str!("../assets/style.css");
 const SCRIPT: &str = include_str!("../assets/script.js");
 const ICON: &str = include_str!("../assets/icon.svg");
@@ -69,7 +70,7 @@ where
         match make.await {
             Ok(page) => {
                 let text = layout(&page).into_string().into();
-                Made { status: StatusCode::OK, text }
+                Made { status: StatusCode::OK, kind: HTML, text }
             }
             Err(error) => failed(status(&error), &chain(&error)),
         }
@@ -81,12 +82,11 @@ fn failed(status: StatusCode, text: &str) -> Made {
     let body = html! { p.error { (text) } p { a href="/" { "All sweeps" } } };
     let title = status.canonical_reason().unwrap_or("Error").to_owned();
     let page = Page { title, above: Vec::new(), body };
-    Made { status, text: layout(&page).into_string().into() }
+    Made { status, kind: HTML, text: layout(&page).into_string().into() }
 }
 
 fn respond(made: Made) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    (made.status, headers, made.text).into_response()
+    (made.status, [(header::CONTENT_TYPE, made.kind)], made.text).into_response()
 }
 
 fn layout(page: &Page) -> Markup {
