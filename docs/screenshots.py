@@ -24,7 +24,8 @@ from browser import BIN, ROOT, browser, coordinator, wait_for  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS, LINES = 110, 26
-COLOURS = {"default": "#d6dde6", "blue": "#5aa9f8", "red": "#f0786b", "brightblack": "#6b7684"}
+# Of the terminal's palette those that the live view uses.
+COLOURS = {"000080": "#2f7fd0", "800000": "#f0786b", "808080": "#6b7684"}
 
 
 def terminal(command, seconds):
@@ -51,15 +52,20 @@ def terminal(command, seconds):
     return shown
 
 
+def colour(name, default):
+    """Of a terminal's cell: a name, or six digits."""
+    if name == "default":
+        return default
+    return COLOURS.get(name, f"#{name}")
+
+
 def page_of(shown):
     """A terminal's screen as a page."""
     lines = []
     for row in shown:
         spans = []
         for cell in row:
-            ink, ground = COLOURS.get(cell.fg, "#d6dde6"), COLOURS.get(cell.bg, "#10141a")
-            if cell.bg == "default":
-                ground = "#10141a"
+            ink, ground = colour(cell.fg, "#d6dde6"), colour(cell.bg, "#10141a")
             if cell.reverse:
                 ink, ground = ground, ink
             weight = "700" if cell.bold else "400"
@@ -107,7 +113,7 @@ def main():
             shoot(window, sweep, "sweep.png")
         with browser(390, 800, dark=True) as window:
             shoot(window, sweep, "phone.png")
-        with browser(940, 490) as window, tempfile.TemporaryDirectory() as folder:
+        with browser(990, 530) as window, tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "watch.html"
             path.write_text(page_of(shown))
             shoot(window, path.as_uri(), "watch.png")

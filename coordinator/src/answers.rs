@@ -8,18 +8,20 @@
 mod live;
 mod logs;
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use common::ids::WorkerId;
 use common::wire;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::Stream;
 
 use crate::driver::{Driven, Inbox};
@@ -32,8 +34,10 @@ pub use logs::Logs;
 
 /// Readers of the store at one time: each has a connection and a thread. Others wait their turn.
 const READERS_MAX: usize = 8;
-/// Answers in parts that are on their way: each has a thread, of which the runtime has 512.
+/// Answers in parts that are on their way: each has a thread.
 const STREAMS_MAX: usize = 256;
+/// The lowest priority.
+const NICENESS: i32 = 19;
 /// Parts of an answer that wait for a slow reader; each is below the largest message.
 const PARTS_WAITING_MAX: usize = 2;
 /// A reader that takes no part for this long is cut off.
@@ -48,9 +52,12 @@ pub enum AnswerError {
     /// Too many readers.
     #[error("{STREAMS_MAX} tables and figures are being read already; try again in a while")]
     Busy,
-    /// The reader took no part of the answer for too long.
+    /// The reader took no part of the answer for too long, or reading the store panicked.
     #[error("the answer was cut off: nothing of it was taken for {} s", STALLED_MAX.as_secs())]
-    Stalled,
+    Cut,
+    /// The system gives no thread.
+    #[error("cannot start a thread to read the store")]
+    Thread(#[source] io::Error),
     /// A fault of the program.
     #[error("reading the store panicked")]
     Panicked,
@@ -103,11 +110,13 @@ impl Answers {
     {
         let turn = turn(&self.turns).await;
         let state = Arc::clone(&self.state);
-        let answer = tokio::task::spawn_blocking(move || {
+        let (answer, answered) = oneshot::channel();
+        reader_thread(move || {
             let _turn = turn;
-            Reader::open(&state).and_then(|reader| read(&reader))
-        });
-        answer.await.map_err(|_| AnswerError::Panicked)?.map_err(AnswerError::Query)
+            // Who asked may have gone.
+            drop(answer.send(Reader::open(&state).and_then(|reader| read(&reader))));
+        })?;
+        answered.await.map_err(|_| AnswerError::Panicked)?.map_err(AnswerError::Query)
     }
 
     /// As `read`, of an answer that comes in parts.
@@ -120,21 +129,20 @@ impl Answers {
         let stream = stream.map_err(|_| AnswerError::Busy)?;
         let (state, turns) = (Arc::clone(&self.state), Arc::clone(&self.turns));
         let (sender, receiver) = mpsc::channel(PARTS_WAITING_MAX);
-        let is_cut = Arc::new(AtomicBool::new(false));
-        let parts = InParts { receiver, is_cut: Arc::clone(&is_cut) };
+        let is_whole = Arc::new(AtomicBool::new(false));
+        let parts = InParts { receiver, is_whole: Arc::clone(&is_whole) };
         let runtime = Handle::current();
-        tokio::task::spawn_blocking(move || {
+        reader_thread(move || {
             let _stream = stream;
             let mut held = Some(runtime.block_on(turn(&turns)));
+            let mut is_stalled = false;
             let mut send = |part| match sender.try_send(Ok(part)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(mpsc::error::TrySendError::Closed(_)) => ControlFlow::Break(()),
                 Err(mpsc::error::TrySendError::Full(part)) => {
                     held = None;
                     let sent = runtime.block_on(sender.send_timeout(part, STALLED_MAX));
-                    if matches!(sent, Err(mpsc::error::SendTimeoutError::Timeout(_))) {
-                        is_cut.store(true, Ordering::Release);
-                    }
+                    is_stalled = sent.is_err();
                     held = Some(runtime.block_on(turn(&turns)));
                     if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 }
@@ -143,9 +151,10 @@ impl Answers {
             drop(held);
             if let Err(error) = read {
                 let error = Err(AnswerError::Query(error));
-                drop(runtime.block_on(sender.send_timeout(error, STALLED_MAX)));
+                is_stalled |= runtime.block_on(sender.send_timeout(error, STALLED_MAX)).is_err();
             }
-        });
+            is_whole.store(!is_stalled, Ordering::Release);
+        })?;
         Ok(parts)
     }
 
@@ -209,6 +218,19 @@ impl Answers {
     }
 }
 
+/// Runs what reads the store on a thread that gives way to all others: readers take what the
+/// handing out of work leaves of the processor.
+fn reader_thread<F: FnOnce() + Send + 'static>(read: F) -> Result<(), AnswerError> {
+    let spawned = thread::Builder::new().name("reader".into()).spawn(|| {
+        // On Linux it is of the calling thread alone. Where it is refused the thread is as others.
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            tracing::debug!("a reader's priority stays as it is: {error}");
+        }
+        read();
+    });
+    spawned.map(drop).map_err(AnswerError::Thread)
+}
+
 async fn turn(turns: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     let turn = Arc::clone(turns).acquire_owned().await;
     turn.expect("the readers' turns are never closed")
@@ -218,7 +240,7 @@ async fn turn(turns: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 /// whole one.
 pub struct InParts<T> {
     receiver: mpsc::Receiver<Result<T, AnswerError>>,
-    is_cut: Arc<AtomicBool>,
+    is_whole: Arc<AtomicBool>,
 }
 
 impl<T> Stream for InParts<T> {
@@ -226,8 +248,8 @@ impl<T> Stream for InParts<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.receiver.poll_recv(context) {
-            Poll::Ready(None) if self.is_cut.swap(false, Ordering::AcqRel) => {
-                Poll::Ready(Some(Err(AnswerError::Stalled)))
+            Poll::Ready(None) if !self.is_whole.swap(true, Ordering::AcqRel) => {
+                Poll::Ready(Some(Err(AnswerError::Cut)))
             }
             polled => polled,
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use common::wire::sweep_service_client::SweepServiceClient;
 use common::wire::{GetSweepRequest, SweepProgress};
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Streaming;
@@ -29,6 +30,9 @@ pub struct Options {
     /// others are slow
     #[arg(long, default_value_t = 200)]
     readers: usize,
+    /// Only readers of this kind: events, table or watch
+    #[arg(long)]
+    only: Option<Kind>,
     /// Trials of a sweep
     #[arg(long, default_value_t = 100_000)]
     trials: u64,
@@ -37,12 +41,26 @@ pub struct Options {
     rounds: usize,
 }
 
+/// What is read.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Events,
+    Table,
+    Watch,
+}
+
+impl Options {
+    fn kind(&self, at: usize) -> Kind {
+        self.only.unwrap_or([Kind::Events, Kind::Table, Kind::Watch][at % 3])
+    }
+}
+
 /// Runs both in turns and prints the figures.
 pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
     let (mut alone, mut read) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds {
-        alone.push(rate(bench, options.trials, 0).await?);
-        read.push(rate(bench, options.trials, options.readers).await?);
+        alone.push(rate(bench, options, 0).await?);
+        read.push(rate(bench, options, options.readers).await?);
     }
     let mut ratios: Vec<f64> = read.iter().zip(&alone).map(|(read, alone)| read / alone).collect();
     println!(
@@ -64,7 +82,8 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 /// No-op trials per second with so many readers.
-async fn rate(bench: &Bench, trials: u64, readers: usize) -> anyhow::Result<f64> {
+async fn rate(bench: &Bench, options: &Options, readers: usize) -> anyhow::Result<f64> {
+    let trials = options.trials;
     let state = State::new(bench, &sweep::yaml(trials, 16))?;
     let mut coordinator = Coordinator::start(bench, &state).await?;
     #[expect(clippy::cast_precision_loss, reason = "a count of trials")]
@@ -72,7 +91,7 @@ async fn rate(bench: &Bench, trials: u64, readers: usize) -> anyhow::Result<f64>
     coordinator.wait_for_series(&sweep::count("pending"), all).await?;
     let mut open = Vec::new();
     for at in 0..readers {
-        open.push(Reader::open(&coordinator, at).await?);
+        open.push(Reader::open(&coordinator, options.kind(at), at % 2 == 1).await?);
     }
     // Both kinds of run begin equally late.
     tokio::time::sleep(SETTLE).await;
@@ -90,17 +109,16 @@ enum Reader {
 }
 
 impl Reader {
-    async fn open(coordinator: &Coordinator, at: usize) -> anyhow::Result<Reader> {
-        let is_slow = at % 2 == 1;
-        let path = match at % 3 {
-            0 => "/api/v1/events".to_owned(),
-            1 => format!("/api/v1/sweeps/{}/trials.csv", sweep::NAME),
-            _ => {
+    async fn open(coordinator: &Coordinator, kind: Kind, is_slow: bool) -> anyhow::Result<Reader> {
+        let path = match kind {
+            Kind::Events => "/api/v1/events".to_owned(),
+            Kind::Table => format!("/api/v1/sweeps/{}/trials.csv", sweep::NAME),
+            Kind::Watch => {
                 let client: SweepServiceClient<Channel> = coordinator.client().await?;
                 return Reader::watch(client, is_slow).await;
             }
         };
-        let stream = get(coordinator.http(), &path)?;
+        let stream = get(coordinator.http(), &path).await?;
         Ok(if is_slow { Reader::Slow(sip(stream)?) } else { Reader::Stuck(stream) })
     }
 
@@ -122,8 +140,12 @@ impl Reader {
     }
 }
 
-fn get(address: SocketAddr, path: &str) -> anyhow::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
+async fn get(address: SocketAddr, path: &str) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // Else the system takes megabytes for the reader, and it is not stuck.
+    socket.set_recv_buffer_size(16 << 10)?;
+    let mut stream = socket.connect(address).await?.into_std()?;
+    stream.set_nonblocking(false)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     Ok(stream)
 }

@@ -147,6 +147,8 @@ fn status(error: &AnswerError) -> StatusCode {
             Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         },
         AnswerError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        AnswerError::Stalled | AnswerError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        AnswerError::Cut | AnswerError::Thread(_) | AnswerError::Panicked => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }

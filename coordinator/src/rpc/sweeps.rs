@@ -228,7 +228,7 @@ fn status(error: AnswerError) -> Status {
             Class::Internal => Status::internal(text),
         },
         AnswerError::Busy => Status::resource_exhausted(text),
-        AnswerError::Stalled => Status::aborted(text),
-        AnswerError::Panicked => Status::internal(text),
+        AnswerError::Cut => Status::aborted(text),
+        AnswerError::Thread(_) | AnswerError::Panicked => Status::internal(text),
     }
 }

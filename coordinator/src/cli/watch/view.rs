@@ -13,6 +13,8 @@ use serde_json::Value;
 use super::spark;
 use crate::render::{Unit, duration, printable};
 
+/// Digits of a trial's id: enough for the other commands to find it.
+const ID_DIGITS: u16 = 10;
 /// Blocks of a trial's validation errors.
 pub(super) const SPARK_WIDTH: usize = 24;
 /// Lines of the best configs and of the workers.
@@ -128,7 +130,7 @@ impl View {
         for trial in self.trials() {
             rows.push(self.row(trial, &params));
         }
-        let mut widths = vec![Constraint::Length(2), Constraint::Length(16)];
+        let mut widths = vec![Constraint::Length(2), Constraint::Length(ID_DIGITS)];
         for (at, name) in params.iter().enumerate() {
             let cells = rows.iter().map(|row| row[at + 2].chars().count());
             let width = cells.chain([name.chars().count()]).max().unwrap_or(0);
@@ -146,7 +148,8 @@ impl View {
 
     fn row(&self, trial: &ActiveTrial, params: &[String]) -> Vec<String> {
         let values = values(trial);
-        let mut row = vec![if trial.running { "▶" } else { "✓" }.to_owned(), trial.trial.clone()];
+        let id = trial.trial.chars().take(ID_DIGITS.into()).collect();
+        let mut row = vec![if trial.running { "▶" } else { "✓" }.to_owned(), id];
         for name in params {
             row.push(values.get(name).cloned().unwrap_or_else(|| "-".into()));
         }
@@ -208,12 +211,16 @@ fn values(trial: &ActiveTrial) -> BTreeMap<String, String> {
     object.into_iter().map(|(name, value)| (name, text(value))).collect()
 }
 
-/// The parameters in which these trials differ.
+/// The parameters in which those of these trials differ that have them.
 fn varying(trials: &[ActiveTrial]) -> Vec<String> {
     let all: Vec<BTreeMap<String, String>> = trials.iter().map(values).collect();
     let names: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
-    let differs = |name: &&&String| all.iter().any(|it| it.get(**name) != all[0].get(**name));
-    names.iter().filter(differs).map(|name| (*name).clone()).collect()
+    let differs = |name: &&String| {
+        let mut values = all.iter().filter_map(|it| it.get(*name));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    names.into_iter().filter(differs).cloned().collect()
 }
 
 #[cfg(test)]
@@ -284,7 +291,7 @@ mod tests {
         let expected = [
             "depth · mlp on mnist",
             "6/10 done, 1 running, 1 failed, 0 diverged, about 75 s left, best 2.13 %",
-            "▶  bbbbbbbbbbbbbbbb 40    0    3     0.50  4.00        █▅▁",
+            "▶  bbbbbbbbbb 40    0    3     0.50  4.00        █▅▁",
             "3.00 ± 0.10 (2)  depth 2",
             "host1                    lost  1 of 1 slots busy",
             "12346 examples/s",
