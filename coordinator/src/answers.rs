@@ -36,8 +36,10 @@ pub use logs::Logs;
 const READERS_MAX: usize = 8;
 /// Answers in parts that are on their way: each has a thread.
 const STREAMS_MAX: usize = 256;
-/// The lowest priority.
-const NICENESS: i32 = 19;
+/// Parts after which an answer is a long one, which gives way to the handing out of work.
+const PARTS_AT_ONCE: usize = 4;
+/// Of whoever sends a long answer: a tenth of what others get of a busy processor.
+const NICENESS: i32 = 10;
 /// Parts of an answer that wait for a slow reader; each is below the largest message.
 const PARTS_WAITING_MAX: usize = 2;
 /// A reader that takes no part for this long is cut off.
@@ -111,11 +113,11 @@ impl Answers {
         let turn = turn(&self.turns).await;
         let state = Arc::clone(&self.state);
         let (answer, answered) = oneshot::channel();
-        reader_thread(move || {
+        tokio::task::spawn_blocking(move || {
             let _turn = turn;
             // Who asked may have gone.
             drop(answer.send(Reader::open(&state).and_then(|reader| read(&reader))));
-        })?;
+        });
         answered.await.map_err(|_| AnswerError::Panicked)?.map_err(AnswerError::Query)
     }
 
@@ -132,19 +134,26 @@ impl Answers {
         let is_whole = Arc::new(AtomicBool::new(false));
         let parts = InParts { receiver, is_whole: Arc::clone(&is_whole) };
         let runtime = Handle::current();
-        reader_thread(move || {
+        // A thread of its own: its priority cannot be raised again.
+        let spawned = thread::Builder::new().name("reader".into()).spawn(move || {
             let _stream = stream;
             let mut held = Some(runtime.block_on(turn(&turns)));
-            let mut is_stalled = false;
-            let mut send = |part| match sender.try_send(Ok(part)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(mpsc::error::TrySendError::Closed(_)) => ControlFlow::Break(()),
-                Err(mpsc::error::TrySendError::Full(part)) => {
-                    held = None;
-                    let sent = runtime.block_on(sender.send_timeout(part, STALLED_MAX));
-                    is_stalled = sent.is_err();
-                    held = Some(runtime.block_on(turn(&turns)));
-                    if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            let (mut is_stalled, mut sent) = (false, 0);
+            let mut send = |part| {
+                sent += 1;
+                if sent == PARTS_AT_ONCE {
+                    give_way();
+                }
+                match sender.try_send(Ok(part)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(mpsc::error::TrySendError::Closed(_)) => ControlFlow::Break(()),
+                    Err(mpsc::error::TrySendError::Full(part)) => {
+                        held = None;
+                        is_stalled =
+                            runtime.block_on(sender.send_timeout(part, STALLED_MAX)).is_err();
+                        held = Some(runtime.block_on(turn(&turns)));
+                        if is_stalled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    }
                 }
             };
             let read = Reader::open(&state).and_then(|reader| read(&reader, &mut send));
@@ -154,8 +163,8 @@ impl Answers {
                 is_stalled |= runtime.block_on(sender.send_timeout(error, STALLED_MAX)).is_err();
             }
             is_whole.store(!is_stalled, Ordering::Release);
-        })?;
-        Ok(parts)
+        });
+        spawned.map(|_| parts).map_err(AnswerError::Thread)
     }
 
     /// Every sweep, oldest first.
@@ -218,17 +227,11 @@ impl Answers {
     }
 }
 
-/// Runs what reads the store on a thread that gives way to all others: readers take what the
-/// handing out of work leaves of the processor.
-fn reader_thread<F: FnOnce() + Send + 'static>(read: F) -> Result<(), AnswerError> {
-    let spawned = thread::Builder::new().name("reader".into()).spawn(|| {
-        // On Linux it is of the calling thread alone. Where it is refused the thread is as others.
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-            tracing::debug!("a reader's priority stays as it is: {error}");
-        }
-        read();
-    });
-    spawned.map(drop).map_err(AnswerError::Thread)
+/// Lowers the priority of the calling thread, which on Linux is its alone, until its end.
+fn give_way() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!("a reader's priority stays as it is: {error}");
+    }
 }
 
 async fn turn(turns: &Arc<Semaphore>) -> OwnedSemaphorePermit {

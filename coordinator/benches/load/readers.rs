@@ -20,7 +20,9 @@ use crate::trials::{self, work_off};
 
 /// What a slow reader takes, once a second.
 const SLOW_BYTES: usize = 4096;
-/// After this the tables have filled what the system holds for their readers.
+/// The readers have what they can take once the coordinator does less than this in a second.
+const SETTLED_CPU_SECONDS: f64 = 0.15;
+/// Both kinds of run begin as late as this, at least.
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// How many, and how.
@@ -93,8 +95,14 @@ async fn rate(bench: &Bench, options: &Options, readers: usize) -> anyhow::Resul
     for at in 0..readers {
         open.push(Reader::open(&coordinator, options.kind(at), at % 2 == 1).await?);
     }
-    // Both kinds of run begin equally late.
     tokio::time::sleep(SETTLE).await;
+    loop {
+        let before = coordinator.usage()?.cpu_seconds;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if coordinator.usage()?.cpu_seconds - before < SETTLED_CPU_SECONDS {
+            break;
+        }
+    }
     let started = Instant::now();
     work_off(&coordinator, &trials::Options::of_no_epoch(trials)).await?;
     Ok(all / started.elapsed().as_secs_f64())

@@ -30,7 +30,7 @@ use common::wire;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction};
 
 use crate::store::backup::{self, BackupError};
-use crate::store::sqlite::{self, BUSY_TIMEOUT, STATEMENTS_CACHED};
+use crate::store::sqlite;
 use crate::store::{StoreError, check};
 
 pub use error::{Class, Elsewhere, QueryError, suggest};
@@ -81,8 +81,7 @@ impl Reader {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let wrong = |source| store_error(StoreError::open("open", &path, source));
         let connection = Connection::open_with_flags(&path, flags).map_err(wrong)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(wrong)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        sqlite::set_up_connection(&connection).map_err(wrong)?;
         let found = sqlite::identify(&connection).map_err(wrong)?;
         sqlite::check_identity(&found, &path).map_err(store_error)?;
         match found.version {

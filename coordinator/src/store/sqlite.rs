@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::ids::SweepName;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 use scheduler::{Change, Event};
 
@@ -39,13 +40,13 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len().cast_signed() as i64;
 /// Marks the file as ours: "grad" in ASCII.
 pub(crate) const APPLICATION_ID: i64 = 0x6772_6164;
 /// A program that only looks is done within this time; one that holds on longer is an error.
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// One connection on one thread: SQLite need not lock it.
 const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
     .union(OpenFlags::SQLITE_OPEN_CREATE)
     .union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// Each kind of change has a few statements; all stay prepared.
-pub(crate) const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 64;
 /// Interior pages and the hot leaves of hundreds of running trials.
 const CACHE_KIB: i64 = 64 << 10;
 /// Pages of the log before they go to the database: epochs of many running trials touch a page
@@ -53,6 +54,15 @@ const CACHE_KIB: i64 = 64 << 10;
 const LOG_PAGES: i64 = 8_192;
 /// The log is cut back to this size once readers let it.
 const LOG_BYTES_MAX: i64 = 64 << 20;
+
+/// What readers and the writer have in common.
+pub(crate) fn set_up_connection(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Else a prepared statement is compiled again whenever its parameters change.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
 
 /// A store in a state directory. The caller holds the directory's lock (`store::lock`).
 pub struct SqliteStore {
@@ -97,8 +107,7 @@ impl SqliteStore {
 
     fn configure(&self) -> rusqlite::Result<()> {
         let connection = &self.connection;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        set_up_connection(connection)?;
         use_write_ahead_log(connection)?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
