@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod fetch;
+pub mod figure;
 mod http;
 pub mod local;
 mod metrics;

@@ -7,6 +7,7 @@
 mod act;
 mod data;
 mod failure;
+mod figure;
 mod output;
 mod plan;
 mod read;
@@ -109,6 +110,12 @@ program then ends with status 0; started again it works again.")]
     /// Checks and copies the store of a state directory
     #[command(subcommand, arg_required_else_help = true)]
     Store(StoreCommand),
+    /// Draws a metric against parameters, as SVG or PNG
+    #[command(after_help = figure::PLOT_HELP)]
+    Plot(figure::PlotArgs),
+    /// Draws learning curves with the gate beneath, as SVG or PNG
+    #[command(after_help = figure::CURVES_HELP)]
+    Curves(figure::CurvesArgs),
 }
 
 const READS_ONLY: &str = "Reads only: running and pending trials go on.";
@@ -387,6 +394,8 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Store(StoreCommand::Backup(args)) => store::backup(&args, global),
         Command::Data(DataCommand::Check(args)) => data::check(&args),
         Command::Data(DataCommand::Fetch(args)) => data::fetch(args).await,
+        Command::Plot(args) => figure::plot(args, global).await,
+        Command::Curves(args) => figure::curves(args, global).await,
     };
     failure::status(done)
 }

@@ -1,0 +1,345 @@
+//! A metric against a parameter, a line per group: the mean over seeds, their sample standard
+//! deviation, and each trial faintly behind it.
+
+use std::collections::BTreeMap;
+
+use super::cells::{Axes, Cell, gather};
+use super::layout::{self, Legend, Rect, Sample};
+use super::notes;
+use super::palette::Mark;
+use super::panel::{self, Axis, Panel, Spread};
+use super::scale::{Scale, range};
+use super::setting::{Setting, ranked};
+use super::svg::{Canvas, Stroke};
+use super::trials::Trials;
+use super::words::{self, Measure};
+
+/// Groups that are drawn: more lines cannot be told apart.
+pub(super) const GROUPS_MAX: usize = 12;
+/// Trials that are drawn one by one.
+const DOTS_MAX: usize = 3_000;
+/// Points of a group that the description has.
+const DESCRIBED_MAX: usize = 16;
+/// From one group to the next where they stand at the same word.
+const DODGE: f64 = 12.0;
+/// Trials stand beside their mean, which would hide them.
+const DOT_ASIDE: f64 = 7.0;
+
+/// What the figure shows.
+pub(super) struct LineFigure<'t> {
+    pub trials: &'t Trials,
+    pub axes: Axes,
+    /// The sweep and what is drawn of it.
+    pub subject: &'t str,
+    pub measure: Measure,
+    /// Name of the metric that chose, where one did.
+    pub best_by: &'t str,
+    pub log_y: bool,
+}
+
+struct Group {
+    label: String,
+    /// In the order of x.
+    cells: Vec<(Setting, Cell)>,
+    mark: Mark,
+}
+
+/// A point of a line, as shares of the axes.
+struct Spot {
+    x: f64,
+    mean: f64,
+    low: f64,
+    high: f64,
+}
+
+impl LineFigure<'_> {
+    pub fn draw(&self, mut canvas: Canvas) -> String {
+        let x = self.axes.x.unwrap_or(0);
+        let x_name = &self.trials.params()[x];
+        let mut keys = vec![x];
+        keys.extend(&self.axes.by);
+        let cells = gather(self.trials, &keys, &self.axes.choice);
+        let notes = notes::of_trials(self.trials, &self.axes, &cells, self.best_by);
+        let settings = ranked(cells.iter().map(|cell| &cell.key[0]));
+        let (groups, group_count) = self.groups(&canvas, cells, &settings);
+        let title =
+            format!("{}: {} against {}", self.subject, self.measure.name, words::param(x_name));
+        let notes = self.notes(&groups, group_count, notes);
+        let area = layout::frame(&mut canvas, &title, &notes);
+        let x_axis = Axis::of_settings(words::param_label(x_name), &settings);
+        match self.y_axis(&groups, area.height) {
+            None => layout::empty(&mut canvas, area, &notes::nothing(self.trials)),
+            Some(y_axis) => {
+                let area = self.legend(&groups).draw(&mut canvas, area);
+                let rect = plot_area(area, &x_axis, &y_axis, &groups);
+                let below = panel::below(&x_axis, rect.width);
+                let panel = Panel { rect, x: &x_axis, y: &y_axis };
+                panel.draw(&mut canvas, Some(&below));
+                self.draw_groups(&mut canvas, &panel, &groups, &settings);
+            }
+        }
+        canvas.finish(&title, &self.description(&title, &groups, &notes))
+    }
+
+    /// The groups that are drawn, in order, and how many there are.
+    fn groups(&self, canvas: &Canvas, cells: Vec<Cell>, xs: &[Setting]) -> (Vec<Group>, usize) {
+        let by: Vec<Vec<Setting>> = (1..=self.axes.by.len())
+            .map(|at| ranked(cells.iter().map(|cell| &cell.key[at])))
+            .collect();
+        let place = |ranked: &[Setting], of: &Setting| ranked.iter().position(|it| it == of);
+        let mut sorted: Vec<(Vec<Option<usize>>, Option<usize>, Cell)> = Vec::new();
+        for cell in cells {
+            let keys = by.iter().zip(&cell.key[1..]);
+            let group = keys.map(|(ranked, setting)| place(ranked, setting)).collect();
+            sorted.push((group, place(xs, &cell.key[0]), cell));
+        }
+        sorted.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut groups: Vec<Group> = Vec::new();
+        let mut of_last = None;
+        let mut count = 0;
+        for (group, _, cell) in sorted {
+            if of_last.as_ref() != Some(&group) {
+                count += 1;
+                of_last = Some(group);
+                if count <= GROUPS_MAX {
+                    let label: Vec<String> = cell.key[1..].iter().map(Setting::text).collect();
+                    let mark = canvas.colours.mark(groups.len());
+                    groups.push(Group { label: label.join(", "), cells: Vec::new(), mark });
+                }
+            }
+            if let Some(group) = groups.last_mut().filter(|_| count <= GROUPS_MAX) {
+                group.cells.push((cell.key[0].clone(), cell));
+            }
+        }
+        (groups, count)
+    }
+
+    fn notes(&self, groups: &[Group], group_count: usize, more: Vec<String>) -> Vec<String> {
+        let cells = || groups.iter().flat_map(|group| &group.cells);
+        let sizes = cells().map(|(_, cell)| cell.values.len());
+        let mut notes = Vec::new();
+        if let Some(replicates) = notes::replicates(sizes) {
+            let spread = match cells().any(|(_, cell)| cell.values.len() > 1) {
+                true => " ± sample standard deviation; faint dots are trials",
+                false => "",
+            };
+            notes.push(format!("Mean of {replicates}{spread}."));
+        }
+        if group_count > groups.len() {
+            notes.push(format!(
+                "{} of {group_count} groups are drawn: --where PARAMETER=VALUE narrows them.",
+                groups.len()
+            ));
+        }
+        notes.extend(more);
+        notes
+    }
+
+    fn legend(&self, groups: &[Group]) -> Legend {
+        let names: Vec<String> =
+            self.axes.by.iter().map(|at| words::param(&self.trials.params()[*at])).collect();
+        let mut legend = Legend { title: names.join(", "), entries: Vec::new() };
+        if !names.is_empty() {
+            for group in groups {
+                let sample = Sample::Mark { mark: group.mark, dashed: true };
+                legend.entries.push((group.label.clone(), sample));
+            }
+        }
+        if groups.iter().any(Group::has_lost) {
+            legend.entries.push(("diverged or failed".into(), Sample::Lost));
+        }
+        legend
+    }
+
+    fn y_axis(&self, groups: &[Group], height: f64) -> Option<Axis> {
+        let factor = self.measure.factor;
+        let summaries = || groups.iter().flat_map(|it| &it.cells).filter_map(|it| it.1.summary);
+        let (low, high) = range(summaries().flat_map(|it| [factor * it.min, factor * it.max]))?;
+        let with_spread = summaries().flat_map(|it| {
+            let std = it.std.unwrap_or(0.0);
+            [factor * (it.mean - std).max(low.min(0.0) / factor), factor * (it.mean + std)]
+        });
+        let (spread_low, spread_high) = range(with_spread)?;
+        let is_log = low > 0.0 && (self.log_y || self.measure.may_be_log() && high / low > 100.0);
+        let ends = if is_log {
+            (low, high.max(spread_high))
+        } else {
+            with_zero((low.min(spread_low), high.max(spread_high)))
+        };
+        let scale = Scale::round(ends, is_log, ticks_of(height));
+        Some(Axis::numbers(self.measure.label(), scale))
+    }
+
+    fn draw_groups(
+        &self,
+        canvas: &mut Canvas,
+        panel: &Panel<'_>,
+        groups: &[Group],
+        settings: &[Setting],
+    ) {
+        let dots: usize = groups.iter().flat_map(|it| &it.cells).map(|it| it.1.values.len()).sum();
+        let is_words = matches!(panel.x.spread, Spread::Words(_));
+        let mut taken = BTreeMap::new();
+        for (at, group) in groups.iter().enumerate() {
+            let middle = (groups.len() as f64 - 1.0) / 2.0;
+            let step = DODGE.min(0.6 * panel.rect.width / (settings.len() * groups.len()) as f64);
+            let dodge = if is_words { (at as f64 - middle) * step / panel.rect.width } else { 0.0 };
+            let place = |setting: &Setting| match setting {
+                Setting::Number(number) if !is_words => Some(panel.x.at(*number)),
+                Setting::Absent if !is_words => None,
+                setting => {
+                    let rank = settings.iter().position(|it| it == setting)?;
+                    Some(panel.x.at_rank(rank) + dodge)
+                }
+            };
+            canvas.begin("group", &group.label);
+            if dots <= DOTS_MAX {
+                self.draw_dots(canvas, panel, group, &place);
+            }
+            self.draw_line(canvas, panel, group, &place);
+            draw_lost(canvas, panel, group, &mut taken, &place);
+            canvas.end();
+        }
+    }
+
+    fn draw_dots(
+        &self,
+        canvas: &mut Canvas,
+        panel: &Panel<'_>,
+        group: &Group,
+        place: &dyn Fn(&Setting) -> Option<f64>,
+    ) {
+        for (setting, cell) in &group.cells {
+            let Some(x) = place(setting) else { continue };
+            for value in cell.values.iter().filter(|_| cell.values.len() > 1) {
+                let (x, y) = panel.point(x, panel.y.at(self.measure.factor * value));
+                canvas.dot("trial", (x + DOT_ASIDE, y), 2.3, group.mark.colour, 0.45);
+            }
+        }
+    }
+
+    fn draw_line(
+        &self,
+        canvas: &mut Canvas,
+        panel: &Panel<'_>,
+        group: &Group,
+        place: &dyn Fn(&Setting) -> Option<f64>,
+    ) {
+        let mut spots = Vec::new();
+        for (setting, cell) in &group.cells {
+            let Some(summary) = cell.summary else { continue };
+            let y = |value: f64| panel.y.at(self.measure.factor * value);
+            let std = summary.std.unwrap_or(0.0);
+            let mean = y(summary.mean);
+            let (low, high) = (y(summary.mean - std), y(summary.mean + std));
+            let spot = |x| Spot { x, mean, low, high };
+            match place(setting) {
+                Some(x) => spots.push(spot(x)),
+                // Without the parameter of the axis: the same everywhere.
+                None => draw_level(canvas, panel, &group.mark, &spot(0.0)),
+            }
+        }
+        let mark = group.mark;
+        let stroke = Stroke { dash: mark.dash, ..Stroke::solid(mark.colour, 2.0) };
+        let line: Vec<_> = spots.iter().map(|spot| panel.point(spot.x, spot.mean)).collect();
+        for spot in spots.iter().filter(|spot| spot.high > spot.low) {
+            draw_bar(canvas, panel, &mark, spot);
+        }
+        if line.len() > 1 {
+            canvas.polyline("mean-line", &line, stroke);
+        }
+        for at in line {
+            canvas.marker("mean", mark.marker, at, 4.5, mark.colour);
+        }
+    }
+
+    fn description(&self, title: &str, groups: &[Group], notes: &[String]) -> String {
+        let mut text = format!("{title}, in {}. ", self.measure.label());
+        let least = groups.iter().flat_map(|it| &it.cells).filter_map(|it| it.1.summary);
+        let least = least.map(|it| self.measure.factor * it.mean).fold(f64::INFINITY, f64::min);
+        let decimals = self.measure.decimals(least);
+        for group in groups {
+            let points = group.cells.iter().filter_map(|(setting, cell)| {
+                let mean = self.measure.factor * cell.summary?.mean;
+                Some(format!("{} at {}", self.measure.value(mean, decimals), setting.text()))
+            });
+            let points: Vec<String> = points.take(DESCRIBED_MAX).collect();
+            let label = if group.label.is_empty() { "mean" } else { &group.label };
+            text.push_str(&format!("{label}: {}. ", points.join(", ")));
+        }
+        text + &notes.join(" ")
+    }
+}
+
+impl Group {
+    fn has_lost(&self) -> bool {
+        self.cells.iter().any(|(_, cell)| cell.counts.lost() > 0)
+    }
+}
+
+/// Where the panel is: the signs of lost trials need room above it.
+fn plot_area(area: Rect, x: &Axis, y: &Axis, groups: &[Group]) -> Rect {
+    let top = if groups.iter().any(Group::has_lost) { 16.0 } else { 6.0 };
+    let left = panel::left_of(y);
+    let below = panel::below(x, area.width - left);
+    area.inset(left, top, 8.0, below.height)
+}
+
+/// Ticks of a y axis of about this height.
+pub(super) fn ticks_of(height: f64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "4..=9")]
+    let ticks = (height / 24.0).clamp(4.0, 9.0) as usize;
+    ticks
+}
+
+/// With zero where that is near: a reader compares heights.
+pub(super) fn with_zero((low, high): (f64, f64)) -> (f64, f64) {
+    if low >= 0.0 && low < 0.35 * high { (0.0, high) } else { (low, high) }
+}
+
+fn draw_bar(canvas: &mut Canvas, panel: &Panel<'_>, mark: &Mark, spot: &Spot) {
+    const CAP: f64 = 3.5;
+    let stroke = Stroke { opacity: 0.85, ..Stroke::solid(mark.colour, 1.3) };
+    let (low, high) = (panel.point(spot.x, spot.low), panel.point(spot.x, spot.high));
+    canvas.line("spread", low, high, stroke);
+    for (x, y) in [low, high] {
+        canvas.line("cap", (x - CAP, y), (x + CAP, y), stroke);
+    }
+}
+
+/// A line across, with its spread.
+fn draw_level(canvas: &mut Canvas, panel: &Panel<'_>, mark: &Mark, spot: &Spot) {
+    let points = [(0.0, spot.low), (1.0, spot.low), (1.0, spot.high), (0.0, spot.high)];
+    let points = points.map(|(x, y)| panel.point(x, y));
+    canvas.polygon("level-spread", &points, mark.colour, 0.12);
+    let stroke = Stroke { dash: mark.dash, ..Stroke::solid(mark.colour, 2.0) };
+    let ends = (panel.point(0.0, spot.mean), panel.point(1.0, spot.mean));
+    canvas.line("level", ends.0, ends.1, stroke);
+    let at = panel.point(0.5, spot.mean);
+    canvas.marker("mean", mark.marker, at, 4.5, mark.colour);
+}
+
+/// A sign above the panel for each point that lost trials. Those of several groups at one place
+/// stand beside each other.
+fn draw_lost(
+    canvas: &mut Canvas,
+    panel: &Panel<'_>,
+    group: &Group,
+    taken: &mut BTreeMap<i64, u32>,
+    place: &dyn Fn(&Setting) -> Option<f64>,
+) {
+    const ASIDE: f64 = 11.0;
+    for (setting, cell) in group.cells.iter().filter(|(_, cell)| cell.counts.lost() > 0) {
+        // Without the parameter of the axis: where the marker of its line is.
+        let (x, _) = panel.point(place(setting).unwrap_or(0.5), 1.0);
+        #[expect(clippy::cast_possible_truncation, reason = "pixels of a figure")]
+        let earlier = taken.entry(x.round() as i64).or_default();
+        let side = if earlier.is_multiple_of(2) { 1.0 } else { -1.0 };
+        let at = (x + side * ASIDE * f64::from(earlier.div_ceil(2)), panel.rect.y - 8.0);
+        *earlier += 1;
+        let title = format!("{}, {}: {} lost", group.label, setting.text(), cell.counts.lost());
+        canvas.begin("lost-trials", &title);
+        layout::lost(canvas, at, group.mark.colour);
+        canvas.end();
+    }
+}

@@ -1,0 +1,243 @@
+//! Parallel coordinates: an axis per parameter and one of the metric, a line per config.
+
+use super::bar::{BAR_WIDTH, is_wide};
+use super::cells::{Axes, Cell, gather};
+use super::layout::{self, Rect, TICK_SIZE};
+use super::notes;
+use super::panel::{Axis, Spread};
+use super::scale::{Scale, range};
+use super::setting::{Setting, ranked};
+use super::svg::{Anchor, Canvas, Point, Stroke, Type};
+use super::text;
+use super::trials::Trials;
+use super::words::{self, Measure};
+
+/// Lines that are drawn: the best ones where there are more.
+const LINES_MAX: usize = 1_500;
+/// Axes of parameters that are drawn.
+const AXES_MAX: usize = 12;
+/// Configs that the description has.
+const DESCRIBED_MAX: usize = 5;
+
+/// What the figure shows.
+pub(super) struct ParallelFigure<'t> {
+    pub trials: &'t Trials,
+    /// `by` has the parameters.
+    pub axes: Axes,
+    /// The sweep and what is drawn of it.
+    pub subject: &'t str,
+    pub measure: Measure,
+    pub best_by: &'t str,
+}
+
+/// An axis with what tells where a setting lies on it.
+struct Upright {
+    name: String,
+    axis: Axis,
+    ranked: Vec<Setting>,
+}
+
+impl ParallelFigure<'_> {
+    pub fn draw(&self, mut canvas: Canvas) -> String {
+        let by: Vec<usize> = self.axes.by.iter().copied().take(AXES_MAX).collect();
+        let cells = gather(self.trials, &self.axes.by, &self.axes.choice);
+        let more = notes::of_trials(self.trials, &self.axes, &cells, self.best_by);
+        let uprights: Vec<Upright> = by
+            .iter()
+            .enumerate()
+            .map(|(at, param)| self.upright(*param, cells.iter().map(|cell| &cell.key[at])))
+            .collect();
+        let mut lines: Vec<&Cell> = cells.iter().filter(|cell| cell.summary.is_some()).collect();
+        let mean = |cell: &Cell| cell.summary.map_or(f64::INFINITY, |it| it.mean);
+        lines.sort_by(|a, b| mean(a).total_cmp(&mean(b)));
+        let line_count = lines.len();
+        lines.truncate(LINES_MAX);
+        let notes = self.notes(&lines, line_count, more);
+        let title = format!("{}: {} by parameter", self.subject, self.measure.name);
+        let area = layout::frame(&mut canvas, &title, &notes);
+        let factor = self.measure.factor;
+        match range(lines.iter().map(|cell| factor * mean(cell))) {
+            None => layout::empty(&mut canvas, area, &notes::nothing(self.trials)),
+            Some(ends) => {
+                let metric = Scale::round(ends, is_wide(ends), 9);
+                let metric = Axis::numbers(self.measure.label(), metric);
+                let field = Field::new(area, &uprights, &metric);
+                let palette = canvas.colours;
+                // The best on top.
+                for cell in lines.iter().rev() {
+                    let place = metric.at(factor * mean(cell));
+                    let points = field.points(&uprights, cell, place);
+                    draw_line(&mut canvas, &points, &palette.of_line(place), line_count);
+                }
+                field.draw_axes(&mut canvas, &uprights);
+                field.draw_metric(&mut canvas, uprights.len(), &metric);
+            }
+        }
+        canvas.finish(&title, &self.description(&title, &lines, &notes))
+    }
+
+    fn upright<'c>(&self, param: usize, settings: impl Iterator<Item = &'c Setting>) -> Upright {
+        let ranked = ranked(settings);
+        let name = words::param(&self.trials.params()[param]);
+        let has_absent = ranked.contains(&Setting::Absent);
+        let axis = match has_absent {
+            // A place of its own for configs in which it has no effect.
+            true => Axis::of_words(String::new(), &ranked),
+            false => Axis::of_settings(String::new(), &ranked),
+        };
+        Upright { name, axis, ranked }
+    }
+
+    fn notes(&self, lines: &[&Cell], line_count: usize, more: Vec<String>) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(replicates) = notes::replicates(lines.iter().map(|cell| cell.values.len())) {
+            notes.push(format!("A line is a config: the mean of {replicates}."));
+        }
+        if line_count > lines.len() {
+            notes.push(format!("The {LINES_MAX} lowest of {line_count} configs are drawn."));
+        }
+        if self.axes.by.len() > AXES_MAX {
+            notes.push(format!("{AXES_MAX} of {} parameters are drawn.", self.axes.by.len()));
+        }
+        notes.extend(more);
+        notes
+    }
+
+    fn description(&self, title: &str, lines: &[&Cell], notes: &[String]) -> String {
+        let mut text = format!("{title}, in {}. Lowest: ", self.measure.label());
+        for cell in lines.iter().take(DESCRIBED_MAX) {
+            let Some(summary) = cell.summary else { continue };
+            let mean = self.measure.factor * summary.mean;
+            let settings: Vec<String> = self
+                .axes
+                .by
+                .iter()
+                .zip(&cell.key)
+                .map(|(param, setting)| {
+                    format!("{} {}", words::param(&self.trials.params()[*param]), setting.text())
+                })
+                .collect();
+            let value = self.measure.value(mean, self.measure.decimals(mean));
+            text.push_str(&format!("{value} at {}. ", settings.join(", ")));
+        }
+        text + &notes.join(" ")
+    }
+}
+
+fn draw_line(canvas: &mut Canvas, points: &[Point], colour: &str, lines: usize) {
+    let (width, opacity) = if lines > 200 { (1.1, 0.45) } else { (1.8, 0.85) };
+    canvas.shaded_polyline("config", points, colour, width, opacity);
+}
+
+/// Where the axes stand.
+struct Field {
+    rect: Rect,
+    /// From one axis to the next.
+    step: f64,
+}
+
+impl Field {
+    fn new(area: Rect, uprights: &[Upright], metric: &Axis) -> Field {
+        let first = uprights.first().map_or(0.0, |it| ticks_width(&it.axis));
+        let name = text::width(&metric.label, TICK_SIZE) / 2.0;
+        let last = (BAR_WIDTH + 12.0 + ticks_width(metric)).max(name);
+        let rect = area.inset(first + 10.0, 2.0 * TICK_SIZE + 8.0, last, 10.0);
+        Field { rect, step: rect.width / uprights.len().max(1) as f64 }
+    }
+
+    fn at(&self, axis: usize, place: f64) -> Point {
+        (self.rect.x + axis as f64 * self.step, self.rect.bottom() - place * self.rect.height)
+    }
+
+    fn points(&self, uprights: &[Upright], cell: &Cell, metric: f64) -> Vec<Point> {
+        let mut points = Vec::with_capacity(uprights.len() + 1);
+        for (at, upright) in uprights.iter().enumerate() {
+            points.push(self.at(at, upright.place(&cell.key[at])));
+        }
+        points.push(self.at(uprights.len(), metric));
+        points
+    }
+
+    fn draw_axes(&self, canvas: &mut Canvas, uprights: &[Upright]) {
+        let colours = canvas.colours;
+        for (at, upright) in uprights.iter().enumerate() {
+            let (x, bottom) = self.at(at, 0.0);
+            let top = self.rect.y;
+            canvas.begin("upright", &upright.name);
+            canvas.line("axis", (x, top), (x, bottom), Stroke::solid(colours.axis, 1.5));
+            self.draw_ticks(canvas, x, &upright.axis);
+            self.draw_name(canvas, at, x, &upright.name);
+            canvas.end();
+        }
+    }
+
+    /// The axis of the metric says which colour stands for which value as well.
+    fn draw_metric(&self, canvas: &mut Canvas, at: usize, axis: &Axis) {
+        const STEPS: u32 = 60;
+        let colours = canvas.colours;
+        let (x, bottom) = self.at(at, 0.0);
+        let step = self.rect.height / f64::from(STEPS);
+        canvas.begin("upright metric", &axis.label);
+        for part in 0..STEPS {
+            let colour = colours.of_line((f64::from(part) + 0.5) / f64::from(STEPS));
+            let y = bottom - f64::from(part + 1) * step;
+            canvas.rect("shade", (x, y), (BAR_WIDTH, step + 0.5), &colour, 1.0);
+        }
+        let look = Type::new(TICK_SIZE, colours.text, Anchor::Start);
+        for (place, text) in axis.ticks() {
+            let (_, y) = self.at(at, place);
+            let right = x + BAR_WIDTH;
+            canvas.line("axis", (right, y), (right + 4.0, y), Stroke::solid(colours.axis, 1.0));
+            canvas.text("tick-y", (right + 7.0, y + 0.36 * TICK_SIZE), look, text);
+        }
+        self.draw_name(canvas, at, x, &axis.label);
+        canvas.end();
+    }
+
+    /// Names that are too long for their place stand in two rows.
+    fn draw_name(&self, canvas: &mut Canvas, at: usize, x: f64, name: &str) {
+        let is_crowded = text::width(name, TICK_SIZE) > self.step - 6.0;
+        let row = if is_crowded && at % 2 == 1 { 1.25 * TICK_SIZE } else { 0.0 };
+        let look = Type::new(TICK_SIZE, canvas.colours.text, Anchor::Middle);
+        let name = text::shortened(name, TICK_SIZE, 2.0 * self.step - 6.0);
+        canvas.text("axis-name", (x, self.rect.y - 10.0 - row), look, &name);
+    }
+
+    fn draw_ticks(&self, canvas: &mut Canvas, x: f64, axis: &Axis) {
+        let colours = canvas.colours;
+        let look = Type::new(TICK_SIZE, colours.text, Anchor::End);
+        let mut above = f64::INFINITY;
+        for (place, text) in axis.ticks() {
+            let (_, y) = self.at(0, place);
+            if above - y < 1.15 * TICK_SIZE {
+                continue;
+            }
+            above = y;
+            canvas.line("axis", (x - 4.0, y), (x, y), Stroke::solid(colours.axis, 1.0));
+            let text = text::shortened(text, TICK_SIZE, (self.step - 12.0).max(40.0));
+            let width = text::width(&text, TICK_SIZE);
+            // Lines behind a text would hide it.
+            let (at, size) =
+                ((x - 8.0 - width, y - 0.6 * TICK_SIZE), (width + 3.0, 1.2 * TICK_SIZE));
+            canvas.rect("halo", at, size, colours.background, 0.9);
+            canvas.text("tick-y", (x - 7.0, y + 0.36 * TICK_SIZE), look, &text);
+        }
+    }
+}
+
+impl Upright {
+    fn place(&self, setting: &Setting) -> f64 {
+        match (&self.axis.spread, setting) {
+            (Spread::Numbers { .. }, Setting::Number(number)) => self.axis.at(*number),
+            _ => {
+                let rank = self.ranked.iter().position(|it| it == setting);
+                self.axis.at_rank(rank.unwrap_or(0))
+            }
+        }
+    }
+}
+
+fn ticks_width(axis: &Axis) -> f64 {
+    let widths = axis.ticks().into_iter().map(|(_, text)| text::width(text, TICK_SIZE));
+    widths.fold(0.0, f64::max).min(110.0)
+}

@@ -1,0 +1,158 @@
+//! Names of metrics and parameters as a figure writes them, with their units.
+
+use super::scale::short;
+
+/// A metric: what its axis is called, and how its numbers are shown.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Measure {
+    /// In a title.
+    pub name: &'static str,
+    unit: &'static str,
+    /// From data to the figure: errors are fractions in data and percent in a figure.
+    pub factor: f64,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Percent,
+    Loss,
+    Count,
+    Time,
+    Other,
+}
+
+const fn of(name: &'static str, unit: &'static str, kind: Kind) -> Measure {
+    let factor = if matches!(kind, Kind::Percent) { 100.0 } else { 1.0 };
+    Measure { name, unit, factor, kind }
+}
+
+/// A metric by its name in tables.
+pub(super) fn measure(metric: &str) -> Measure {
+    match metric {
+        "test_error" => of("test error", "%", Kind::Percent),
+        "val_error" => of("validation error", "%", Kind::Percent),
+        "train_error" => of("training error", "%", Kind::Percent),
+        "error" => of("error", "%", Kind::Percent),
+        "test_loss" => of("test loss", "", Kind::Loss),
+        "val_loss" => of("validation loss", "", Kind::Loss),
+        "train_loss" => of("training loss", "", Kind::Loss),
+        "loss" => of("loss", "", Kind::Loss),
+        "best_epoch" => of("best epoch", "", Kind::Count),
+        "epochs" => of("epochs trained", "", Kind::Count),
+        "seconds" => of("training time", "s", Kind::Time),
+        "gate" => of("gate", "", Kind::Other),
+        "lr" => of("learning rate", "", Kind::Other),
+        "grad_norm" => of("gradient norm", "", Kind::Loss),
+        "examples_per_second" => of("examples per second", "", Kind::Count),
+        _ => of("value", "", Kind::Other),
+    }
+}
+
+impl Measure {
+    /// With its unit.
+    pub fn label(&self) -> String {
+        if self.unit.is_empty() {
+            self.name.into()
+        } else {
+            format!("{} ({})", self.name, self.unit)
+        }
+    }
+
+    /// Whether a range of more than two decades is shown logarithmically.
+    pub fn may_be_log(&self) -> bool {
+        matches!(self.kind, Kind::Loss)
+    }
+
+    /// Decimals that all values of a figure have; `least` is the smallest of them.
+    pub fn decimals(&self, least: f64) -> usize {
+        match self.kind {
+            Kind::Percent if least < 10.0 => 2,
+            Kind::Percent | Kind::Count | Kind::Time => 1,
+            Kind::Loss | Kind::Other => 3,
+        }
+    }
+
+    /// A value of the figure as text.
+    pub fn value(&self, value: f64, decimals: usize) -> String {
+        match self.kind {
+            Kind::Percent | Kind::Count | Kind::Time if value.abs() < 1e6 => {
+                format!("{value:.decimals$}")
+            }
+            Kind::Loss | Kind::Other if value == 0.0 || (1e-2..1e4).contains(&value.abs()) => {
+                format!("{value:.decimals$}")
+            }
+            Kind::Percent | Kind::Count | Kind::Time | Kind::Loss | Kind::Other => short(value),
+        }
+    }
+}
+
+/// A parameter's name in a legend or a title.
+pub(super) fn param(name: &str) -> String {
+    match name {
+        "tau" => "τ".into(),
+        "lr" => "learning rate".into(),
+        "p" => "p".into(),
+        name => name.replace('_', " "),
+    }
+}
+
+/// A parameter's name on an axis, with its unit.
+pub(super) fn param_label(name: &str) -> String {
+    match name {
+        "tau" => "τ (epochs)".into(),
+        "depth" => "depth (hidden layers)".into(),
+        "width" => "width (units)".into(),
+        "p" => "p (dropout)".into(),
+        "batch_size" => "batch size (examples)".into(),
+        "patience" => "patience (epochs)".into(),
+        name => param(name),
+    }
+}
+
+/// `1 trial`, `2 trials`.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    if count == 1 { format!("{count} {one}") } else { format!("{count} {one}s") }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(super) fn listed(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [start @ .., last] => format!("{} and {last}", start.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::{EPOCH_METRICS, Metric};
+
+    #[test]
+    fn every_metric_has_a_name_of_its_own() {
+        let trials = Metric::ALL.map(Metric::name);
+        for metric in trials.iter().chain(&EPOCH_METRICS) {
+            assert_ne!(measure(metric).name, "value", "{metric}");
+            assert_eq!(measure(metric).label().contains('%'), metric.ends_with("_error"));
+        }
+    }
+
+    #[test]
+    fn values_have_the_decimals_of_their_figure() {
+        let error = measure("test_error");
+        assert_eq!(error.value(1.234, error.decimals(1.0)), "1.23");
+        assert_eq!(error.value(90.0, error.decimals(19.0)), "90.0");
+        assert_eq!(measure("val_loss").value(1e-5, 3), "1e-5");
+        assert_eq!(measure("val_loss").value(0.25, 3), "0.250");
+    }
+
+    #[test]
+    fn lists_read_as_sentences() {
+        let words = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        assert_eq!(listed(&words(&["a"])), "a");
+        assert_eq!(listed(&words(&["a", "b", "c"])), "a, b and c");
+        assert_eq!(counted(1, "trial"), "1 trial");
+        assert_eq!(counted(0, "trial"), "0 trials");
+    }
+}
