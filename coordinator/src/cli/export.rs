@@ -10,7 +10,8 @@ use common::wire::{TableLevel, TablePart, TableRequest};
 use serde_json::{Value, json};
 
 use super::source::Source;
-use super::{ExportArgs, Failure};
+use super::{ExportArgs, Failure, figure};
+use crate::figure::{Curves, Drawing, Look, Plot, Request};
 use crate::options::Global;
 use crate::render::{self, Format, Style, TableWriter};
 
@@ -40,6 +41,7 @@ pub(super) async fn export(args: &ExportArgs, global: &Global) -> Result<(), Fai
     folder.table("trials.parquet", Format::Parquet, &mut source, of_trials, &mut count).await?;
     let of_epochs = TableRequest { level: TableLevel::Epochs.into(), removed: true, ..of_configs };
     folder.table("epochs.parquet", Format::Parquet, &mut source, of_epochs, &mut |_| {}).await?;
+    folder.figures(&args.sweep, &mut source).await?;
     let claims = source.expectations(&args.sweep).await?;
     folder.json("expectations.json", &render::expectations_json(&claims))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -120,6 +122,23 @@ impl Folder {
         source.table(request, &mut take).await?;
         table.finish()?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(())
+    }
+
+    /// Those that the sweep has enough parameters for.
+    async fn figures(&self, sweep: &str, source: &mut Source) -> Result<(), Failure> {
+        fs::create_dir(self.partial.join("figures"))?;
+        let plot = Request::Plot(Plot { sweep: sweep.into(), ..Plot::default() });
+        let curves = Request::Curves(Curves { sweep: sweep.into(), ..Curves::default() });
+        for (name, request) in [("plot", plot), ("curves", curves)] {
+            match figure::svg(Drawing::new(request, Look::default())?, source).await {
+                Ok(svg) => self.write(&format!("figures/{name}.svg"), svg.as_bytes())?,
+                Err(Failure::Mistake(why)) => {
+                    writeln!(io::stderr().lock(), "no figure `{name}`: {why}")?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
         Ok(())
     }
 

@@ -140,8 +140,17 @@ pub(super) async fn curves(args: CurvesArgs, global: &Global) -> Result<(), Fail
 
 async fn draw(request: Request, args: &FigureArgs, global: &Global) -> Result<(), Failure> {
     let is_png = is_png(args.output.as_deref())?;
-    let mut drawing = Drawing::new(request, Look { theme: args.theme, size: args.size })?;
+    let drawing = Drawing::new(request, Look { theme: args.theme, size: args.size })?;
     let mut source = Source::open(args.place.coordinator.as_deref(), &global.state).await?;
+    let svg = svg(drawing, &mut source).await?;
+    let bytes = if is_png { png(&svg)? } else { svg.into_bytes() };
+    let mut out = Output::open(args.output.as_deref())?;
+    out.write_all(&bytes)?;
+    out.finish()
+}
+
+/// Asks what the figure asks, and draws it.
+pub(super) async fn svg(mut drawing: Drawing, source: &mut Source) -> Result<String, Failure> {
     while let Some(question) = drawing.question() {
         match question {
             Question::Table(request) => {
@@ -157,11 +166,7 @@ async fn draw(request: Request, args: &FigureArgs, global: &Global) -> Result<()
             }
         }
     }
-    let svg = drawing.finish()?;
-    let bytes = if is_png { png(&svg)? } else { svg.into_bytes() };
-    let mut out = Output::open(args.output.as_deref())?;
-    out.write_all(&bytes)?;
-    out.finish()
+    Ok(drawing.finish()?)
 }
 
 /// By the ending of the file.

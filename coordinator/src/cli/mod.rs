@@ -48,11 +48,12 @@ fractions in csv, json and parquet.
 
 Reads only: running and pending trials go on.")]
     Table(TableArgs),
-    /// Writes a sweep's results into a folder: file, provenance, tables
+    /// Writes a sweep's results into a folder: file, provenance, tables, figures
     #[command(after_help = "The folder appears when it is complete: sweep.yaml (with overlay and \
 overrides applied), provenance.json (which programs, devices and data the results are from), \
 trials.parquet and epochs.parquet (a row per trial, and per trial and epoch), table.md, table.tex \
-and table.csv (as the sweep file's `table` says), expectations.json.
+and table.csv (as the sweep file's `table` says), figures/plot.svg and curves.svg, \
+expectations.json.
 
 Reads only: running and pending trials go on.")]
     Export(ExportArgs),

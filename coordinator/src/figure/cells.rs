@@ -53,15 +53,18 @@ impl Axes {
     }
 }
 
+/// The configs of a cell by their settings of the parameters that have no place.
+type Candidates = BTreeMap<Vec<Setting>, Config>;
+
 /// The cells of these parameters, in the order of expansion; of the configs in a cell that differ
 /// in `choice` the one with the lowest mean of the choosing metric.
 pub(super) fn gather(trials: &Trials, keys: &[usize], choice: &[usize]) -> Vec<Cell> {
     let mut index: BTreeMap<Vec<Setting>, usize> = BTreeMap::new();
-    let mut cells: Vec<(Vec<Setting>, BTreeMap<Vec<Setting>, Config>)> = Vec::new();
+    let mut cells: Vec<(Vec<Setting>, Candidates)> = Vec::new();
     for config in trials.configs() {
         let key = picked(config, keys);
         let at = *index.entry(key.clone()).or_insert_with(|| {
-            cells.push((key, BTreeMap::new()));
+            cells.push((key, Candidates::new()));
             cells.len() - 1
         });
         let candidate = cells[at].1.entry(picked(config, choice)).or_default();

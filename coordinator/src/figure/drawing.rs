@@ -83,7 +83,7 @@ impl Drawing {
             return None;
         }
         match self.stage {
-            Stage::Survey => Some(Question::Table(self.request.table(TableLevel::Configs))),
+            Stage::Survey => Some(Question::Table(self.request.own_table())),
             Stage::Trials => Some(Question::Table(self.request.table(TableLevel::Trials))),
             Stage::Epochs => Some(Question::Table(self.request.table(TableLevel::Epochs))),
             Stage::Trial => match &self.request {
@@ -100,9 +100,9 @@ impl Drawing {
     /// To the next stage, with what it needs of the last one.
     fn advance(&mut self) -> Result<(), FigureError> {
         self.stage = match (self.stage, &self.request) {
-            (Stage::Start, Request::Plot(_)) => Stage::Survey,
+            (Stage::Start, Request::Plot(plot)) if plot.has_defaults() => Stage::Survey,
             (Stage::Start, Request::Curves(curves)) if curves.trial.is_some() => Stage::Trial,
-            (Stage::Start, Request::Curves(_)) | (Stage::Survey, _) => {
+            (Stage::Start | Stage::Survey, _) => {
                 self.trials = Trials::new(self.wanted()?);
                 Stage::Trials
             }

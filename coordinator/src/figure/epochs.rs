@@ -127,11 +127,11 @@ impl Histories {
             Some((last, group)) if last == trial => *group,
             Some(_) | None => {
                 let is_ended = id(trial).is_some_and(|id| self.ended.contains(&id));
-                let is_drawn = |key: &Box<[Setting]>| {
+                let is_drawn = |key: &[Setting]| {
                     let mut pairs = key.iter().zip(&row.cells[1..]);
                     pairs.all(|(setting, cell)| *setting == Setting::of_cell(cell))
                 };
-                let group = self.keys.iter().position(is_drawn).filter(|_| !is_ended);
+                let group = self.keys.iter().position(|key| is_drawn(key)).filter(|_| !is_ended);
                 self.last = Some((trial.clone(), group));
                 group
             }
@@ -146,7 +146,7 @@ impl Histories {
 
     fn add(&mut self, group: usize, epoch: u32, values: impl Iterator<Item = Option<f64>>) {
         let history = &mut self.groups[group];
-        let is_drawn = epoch % self.stride == 0 || epoch == 1;
+        let is_drawn = epoch.is_multiple_of(self.stride) || epoch == 1;
         let has_room = history.contains_key(&epoch) || history.len() < 4 * EPOCHS_MAX as usize;
         if !is_drawn || !has_room {
             return;

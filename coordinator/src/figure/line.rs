@@ -1,6 +1,8 @@
 //! A metric against a parameter, a line per group: the mean over seeds, their sample standard
 //! deviation, and each trial faintly behind it.
 
+use std::collections::BTreeMap;
+
 use super::cells::{Axes, Cell, gather};
 use super::layout::{self, Legend, Rect, Sample};
 use super::notes;
@@ -177,6 +179,7 @@ impl LineFigure<'_> {
     ) {
         let dots: usize = groups.iter().flat_map(|it| &it.cells).map(|it| it.1.values.len()).sum();
         let is_words = matches!(panel.x.spread, Spread::Words(_));
+        let mut taken = BTreeMap::new();
         for (at, group) in groups.iter().enumerate() {
             let middle = (groups.len() as f64 - 1.0) / 2.0;
             let step = DODGE.min(0.6 * panel.rect.width / (settings.len() * groups.len()) as f64);
@@ -194,7 +197,7 @@ impl LineFigure<'_> {
                 self.draw_dots(canvas, panel, group, &place);
             }
             self.draw_line(canvas, panel, group, &place);
-            draw_lost(canvas, panel, group, at, &place);
+            draw_lost(canvas, panel, group, &mut taken, &place);
             canvas.end();
         }
     }
@@ -316,19 +319,24 @@ fn draw_level(canvas: &mut Canvas, panel: &Panel<'_>, mark: &Mark, spot: &Spot) 
     canvas.marker("mean", mark.marker, at, 4.5, mark.colour);
 }
 
+/// A sign above the panel for each point that lost trials. Those of several groups at one place
+/// stand beside each other.
 fn draw_lost(
     canvas: &mut Canvas,
     panel: &Panel<'_>,
     group: &Group,
-    rank: usize,
+    taken: &mut BTreeMap<i64, u32>,
     place: &dyn Fn(&Setting) -> Option<f64>,
 ) {
+    const ASIDE: f64 = 11.0;
     for (setting, cell) in group.cells.iter().filter(|(_, cell)| cell.counts.lost() > 0) {
-        let (x, _) = panel.point(place(setting).unwrap_or(1.0), 1.0);
-        // Groups at the same place stand beside each other.
-        let aside = if matches!(panel.x.spread, Spread::Words(_)) { 0.0 } else { 9.0 };
-        let aside = aside * if rank.is_multiple_of(2) { 0.5 } else { -0.5 } * (rank as f64);
-        let at = (x + aside, panel.rect.y - 8.0);
+        // Without the parameter of the axis: where the marker of its line is.
+        let (x, _) = panel.point(place(setting).unwrap_or(0.5), 1.0);
+        #[expect(clippy::cast_possible_truncation, reason = "pixels of a figure")]
+        let earlier = taken.entry(x.round() as i64).or_default();
+        let side = if earlier.is_multiple_of(2) { 1.0 } else { -1.0 };
+        let at = (x + side * ASIDE * f64::from(earlier.div_ceil(2)), panel.rect.y - 8.0);
+        *earlier += 1;
         let title = format!("{}, {}: {} lost", group.label, setting.text(), cell.counts.lost());
         canvas.begin("lost-trials", &title);
         layout::lost(canvas, at, group.mark.colour);

@@ -19,7 +19,7 @@ pub(super) fn of_trials(
     if !axes.choice.is_empty() {
         let chosen: Vec<String> =
             axes.choice.iter().map(|at| param(&trials.params()[*at])).collect();
-        notes.push(format!("Of {} the value with the lowest {best_by} is shown.", listed(&chosen)));
+        notes.push(format!("Of {} those with the lowest {best_by} are shown.", listed(&chosen)));
     }
     let mut counts = Counts::default();
     for cell in cells {

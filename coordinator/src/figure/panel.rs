@@ -132,10 +132,10 @@ fn shown(ticks: &[(f64, &str)], width: f64, room: impl Fn(&str) -> f64) -> Vec<b
     shown[last] = true;
     let limit = ends(last).0;
     let mut used = f64::NEG_INFINITY;
-    for at in 0..last {
+    for (at, shown) in shown.iter_mut().enumerate().take(last) {
         let (left, right) = ends(at);
         if left >= used && right <= limit {
-            shown[at] = true;
+            *shown = true;
             used = right;
         }
     }
@@ -160,9 +160,11 @@ impl Panel<'_> {
         let colours = canvas.colours;
         let (grid, axis) = (Stroke::solid(colours.grid, 1.0), Stroke::solid(colours.axis, 1.0));
         let rect = self.rect;
-        for (place, _) in self.y.ticks() {
-            let (_, y) = self.point(0.0, place);
-            canvas.line("grid", (rect.x, y), (rect.right(), y), grid);
+        if matches!(self.y.spread, Spread::Numbers { .. }) {
+            for (place, _) in self.y.ticks() {
+                let (_, y) = self.point(0.0, place);
+                canvas.line("grid", (rect.x, y), (rect.right(), y), grid);
+            }
         }
         if matches!(self.x.spread, Spread::Numbers { .. }) {
             for (place, _) in self.x.ticks() {
@@ -191,8 +193,11 @@ impl Panel<'_> {
             }
         }
         let x = rect.x - left_of(self.y) + 0.8 * LABEL_SIZE;
-        let look = Type::new(LABEL_SIZE, canvas.colours.text, Anchor::Middle).turned(-90.0);
-        let label = text::shortened(&self.y.label, LABEL_SIZE, rect.height.max(40.0) + 16.0);
+        // A low panel has its label in smaller type, and a very low one the start of it.
+        let room = rect.height.max(40.0) + 16.0;
+        let size = LABEL_SIZE.min(room / text::width(&self.y.label, 1.0)).max(10.0);
+        let look = Type::new(size, canvas.colours.text, Anchor::Middle).turned(-90.0);
+        let label = text::shortened(&self.y.label, size, room + 0.1);
         canvas.text("label-y", (x, rect.centre().1), look, &label);
     }
 

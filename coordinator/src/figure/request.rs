@@ -128,6 +128,13 @@ impl Request {
         TableRequest { sweep, level: level.into(), removed, ..TableRequest::default() }
     }
 
+    /// The sweep's own table, whose head has the defaults.
+    pub(super) fn own_table(&self) -> TableRequest {
+        // Where its axes have no place for a parameter, the best config of a cell will do.
+        let best_by = Metric::ValError.name().to_owned();
+        TableRequest { best_by, ..self.table(TableLevel::Configs) }
+    }
+
     pub(super) fn conditions(&self) -> Result<Vec<(String, String)>, FigureError> {
         let texts = match self {
             Request::Plot(plot) => &plot.conditions,
@@ -150,6 +157,12 @@ impl Request {
 }
 
 impl Plot {
+    /// Whether something is left to the sweep's own table.
+    pub(super) fn has_defaults(&self) -> bool {
+        let has_x = self.x.is_some() || self.kind == Kind::Parallel;
+        !has_x || self.y.is_none() || self.by.is_none()
+    }
+
     fn check(&self) -> Result<(), FigureError> {
         if let Some(metric) = &self.y {
             check_metric("--y", metric, &Metric::ALL.map(Metric::name))?;

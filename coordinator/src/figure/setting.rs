@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn settings_are_named_by_their_value() {
         assert!(Setting::Number(0.5).is("0.50") && Setting::Number(3e-4).is("0.0003"));
-        assert!(Setting::Number(1.4142135624).is("1.414"));
+        assert!(Setting::Number(1.7320508076).is("1.732"));
         assert!(!Setting::Number(0.5).is("half") && !Setting::Number(0.5).is("0.6"));
         assert!(word("relu").is("relu") && !word("relu").is("re"));
     }

@@ -114,12 +114,10 @@ impl Canvas {
     ) {
         let _ = write!(self.body, r#"<polyline class="{class}" points=""#);
         self.points(points);
-        let _ = writeln!(
-            self.body,
-            r#"" fill="none" stroke-linejoin="round" stroke="{colour}" stroke-width="{}" stroke-opacity="{}"/>"#,
-            number(width),
-            number(opacity)
-        );
+        self.body.push_str(r#"" fill="none" stroke-linejoin="round""#);
+        let (width, opacity) = (number(width), number(opacity));
+        let _ = write!(self.body, r#" stroke="{colour}" stroke-width="{width}""#);
+        let _ = writeln!(self.body, r#" stroke-opacity="{opacity}"/>"#);
     }
 
     pub fn polygon(&mut self, class: &str, points: &[Point], fill: &str, opacity: f64) {
@@ -170,13 +168,9 @@ impl Canvas {
         let r = radius;
         let corners: &[Point] = match marker {
             Marker::Circle => {
-                let _ = writeln!(
-                    self.body,
-                    r#"<circle class="{class}" cx="{}" cy="{}" r="{}" fill="{fill}" stroke="{edge}"/>"#,
-                    number(x),
-                    number(y),
-                    number(r)
-                );
+                let (x, y, r) = (number(x), number(y), number(r));
+                let _ = write!(self.body, r#"<circle class="{class}" cx="{x}" cy="{y}" r="{r}""#);
+                let _ = writeln!(self.body, r#" fill="{fill}" stroke="{edge}"/>"#);
                 return;
             }
             Marker::Square => {

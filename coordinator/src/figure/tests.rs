@@ -185,6 +185,9 @@ fn figures_ask_for_the_tables_that_they_need() {
     };
     let plots = asked(Request::Plot(plot(Kind::Line)));
     assert_eq!(plots, ["TABLE_LEVEL_CONFIGS", "TABLE_LEVEL_TRIALS"]);
+    let (y, by) = (Some("seconds".into()), Some(Vec::new()));
+    let plots = asked(Request::Plot(Plot { y, by, ..line("depth") }));
+    assert_eq!(plots, ["TABLE_LEVEL_TRIALS"], "nothing is left to the sweep's file");
     let all = asked(Request::Curves(curves()));
     assert_eq!(all, ["TABLE_LEVEL_TRIALS", "TABLE_LEVEL_EPOCHS"]);
     let one = Curves { trial: Some("00ab".into()), ..curves() };
@@ -340,7 +343,10 @@ fn parameters_without_a_place_need_one() {
     let best = Plot { by: by(&[]), best_by: Some("val_error".into()), ..line("depth") };
     let svg = answers.plot(best).unwrap();
     let text = notes(&svg);
-    assert!(text.contains("Of activation the value with the lowest validation error"), "{text}");
+    assert!(
+        text.contains("Of activation those with the lowest validation error are shown"),
+        "{text}"
+    );
     let document = Document::parse(&svg).unwrap();
     let described = document.descendants().find(|node| node.has_tag_name("desc")).unwrap();
     assert!(described.text().unwrap().contains("11.0 at 2, 30.0 at 20"), "the best of each");

@@ -157,3 +157,53 @@ fn provenance_belongs_to_trials() {
     let text = printed(bench.read(&["table", "tiny", "--trials", "--provenance"]));
     assert!(text.contains("libtorch_version") && text.contains("data_digest"), "{text}");
 }
+
+#[test]
+fn an_export_has_everything_and_appears_when_it_is_whole() {
+    let bench = Bench::new();
+    bench.read(&["export", "tiny", "out"]).code(0);
+    let files = [
+        "sweep.yaml",
+        "provenance.json",
+        "expectations.json",
+        "table.md",
+        "table.tex",
+        "table.csv",
+        "trials.parquet",
+        "epochs.parquet",
+        "figures/plot.svg",
+        "figures/curves.svg",
+    ];
+    for file in files {
+        let length = bench.path("out").join(file).metadata().unwrap().len();
+        assert!(length > 0, "{file}");
+    }
+    assert!(std::fs::read_to_string(bench.path("out/sweep.yaml")).unwrap().contains("name: tiny"));
+    let text = std::fs::read_to_string(bench.path("out/provenance.json")).unwrap();
+    let provenance: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(provenance["sweep"]["trials"]["completed"], 5);
+    assert_eq!(provenance["origins"][0]["trials"], 7);
+    assert_eq!(provenance["origins"][0]["device"], "cpu");
+
+    let text = refused(bench.read(&["export", "tiny", "out"]), 2);
+    assert!(text.contains("--force replaces it"), "{text}");
+    bench.read(&["export", "tiny", "out", "--force"]).code(0);
+    // What is no export is never replaced.
+    std::fs::create_dir(bench.path("mine")).unwrap();
+    std::fs::write(bench.path("mine/thesis.tex"), "years").unwrap();
+    let text = refused(bench.read(&["export", "tiny", "mine", "--force"]), 2);
+    assert!(text.contains("is no export"), "{text}");
+    refused(bench.read(&["export", "tinny", "new"]), 2);
+    let left = std::fs::read_dir(bench.folder.path()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("partial")), "{left:?}");
+    assert!(!bench.path("new").exists());
+}
+
+#[test]
+fn watch_without_a_coordinator_tells_where_the_sweep_was_left() {
+    let bench = Bench::new();
+    let text = printed(bench.read(&["watch", "tiny"]));
+    assert!(text.starts_with("tiny: 7/8 done, 0 running, 1 failed, 1 diverged"), "{text}");
+    assert!(refused(bench.read(&["watch", "tinny"]), 2).contains("did you mean `tiny`"));
+}
