@@ -1,23 +1,18 @@
 //! The HTTP listener for probes and Prometheus: `/live`, `/ready`, `/metrics`. It holds no state
-//! of its own and speaks HTTP/1 without encryption, so it listens on the loopback by default.
+//! of its own; who may read what is decided by `edge::web`.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Driven, Health};
+use crate::edge::{Edge, Listener, web};
 use crate::metrics::Metrics;
-
-/// How long open requests may take to end at shutdown; then they are cut.
-const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
 /// What the pages are made of.
 #[derive(Clone)]
@@ -29,25 +24,13 @@ pub struct Pages {
 }
 
 /// Serves until shutdown.
-pub async fn serve(
-    listener: TcpListener,
-    pages: Pages,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: Listener, pages: Pages, edge: Arc<Edge>, shutdown: CancellationToken) {
     let router = Router::new()
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(pages);
-    let graceful = shutdown.clone().cancelled_owned();
-    let late = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(SHUTDOWN_WAIT).await;
-    };
-    tokio::select! {
-        result = axum::serve(listener, router).with_graceful_shutdown(graceful) => result,
-        () = late => Ok(()),
-    }
+    web::serve(listener, web::guarded(router, edge), shutdown).await;
 }
 
 async fn ready(State(pages): State<Pages>) -> Response {

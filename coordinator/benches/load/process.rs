@@ -121,7 +121,7 @@ impl Coordinator {
     pub fn page(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(self.endpoint.http)?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         let (_, body) = text.split_once("\r\n\r\n").context("an HTTP answer without a body")?;
