@@ -19,6 +19,9 @@ use crate::telemetry::chain;
 /// known whatever address it listens on.
 const LOCAL_NAME: &str = "localhost";
 
+/// What a port that speaks TLS says to a client that does not.
+pub const NO_TLS: &str = "this port speaks TLS: use https://";
+
 /// A channel that shows the token with every call.
 pub type Authorized = InterceptedService<Channel, Bearer>;
 
@@ -191,7 +194,7 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
         "the coordinator refuses the certificate in --credentials: it is of another CA".into()
     } else if has("InvalidContentType") {
         "no TLS is spoken at this address: give http://, or the port that speaks TLS".into()
-    } else if has("transport properties do not meet minimum security requirements") {
+    } else if has(NO_TLS) {
         "TLS is spoken at this address: give https:// and --credentials".into()
     } else {
         return None;
@@ -214,6 +217,8 @@ pub fn is_loopback(host: &str) -> bool {
 /// What to do where the coordinator refuses the token; none where it refuses something else.
 pub fn refusal(status: &Status) -> Option<String> {
     match status.code() {
+        // The HTTP/2 layer has a use of its own for this code.
+        Code::PermissionDenied if explain(status).is_some() => None,
         Code::Unauthenticated | Code::PermissionDenied => Some(format!(
             "the coordinator refuses: {}; the token is that of {TOKEN_VARIABLE}, \
              {TOKEN_FILE_VARIABLE} or `{TOKEN_FILE}` in --credentials",

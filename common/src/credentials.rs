@@ -42,12 +42,18 @@ const MODE_OTHERS_READ: u32 = 0o004;
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// A file is not there.
-    #[error("--credentials: no `{}`{hint}", path.display())]
+    #[error(
+        "--credentials: no `{}`; `coordinator init-tls` makes such folders", path.display()
+    )]
     Absent {
         /// The file.
         path: PathBuf,
-        /// What to do.
-        hint: String,
+    },
+    /// The folder that the credentials are in.
+    #[error("--credentials: {}", authority(folder))]
+    Authority {
+        /// The folder.
+        folder: PathBuf,
     },
     /// A file cannot be read.
     #[error("--credentials: cannot read `{}`", path.display())]
@@ -169,6 +175,9 @@ impl Identity {
 
 /// Reads what a worker or a client needs to speak TLS.
 pub fn read(folder: &Path) -> Result<Credentials, CredentialsError> {
+    if folder.join(CA_KEY_FILE).exists() {
+        return Err(CredentialsError::Authority { folder: folder.into() });
+    }
     let ca_pem = read_ca(folder)?;
     let is_there = |file: &str| folder.join(file).exists();
     let has_identity = is_there(CERTIFICATE_FILE) || is_there(KEY_FILE);
@@ -235,23 +244,20 @@ fn read_file(folder: &Path, file: &str) -> Result<Vec<u8>, CredentialsError> {
         fs::read(&path)
     };
     read().map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => {
-            CredentialsError::Absent { hint: hint(folder), path: path.clone() }
+        io::ErrorKind::NotFound if folder.join(CA_KEY_FILE).exists() => {
+            CredentialsError::Authority { folder: folder.into() }
         }
+        io::ErrorKind::NotFound => CredentialsError::Absent { path: path.clone() },
         _ => CredentialsError::Read { path: path.clone(), source },
     })
 }
 
-/// What to do where a file is absent.
-fn hint(folder: &Path) -> String {
-    if folder.join(CA_KEY_FILE).exists() {
-        let folder = folder.display();
-        return format!(
-            "; `{folder}` is the folder of the CA itself: name `{folder}/coordinator`, \
-             `{folder}/worker` or `{folder}/client`"
-        );
-    }
-    "; `coordinator init-tls` makes such folders".into()
+fn authority(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "`{folder}` is the folder of the CA itself: name `{folder}/coordinator`, \
+         `{folder}/worker` or `{folder}/client`"
+    )
 }
 
 /// The certificates of a PEM file, at least one.

@@ -160,7 +160,9 @@ type Ca = (Issuer<'static, KeyPair>, String, OffsetDateTime);
 fn new_ca(folder: &Path, now: OffsetDateTime) -> Result<Ca, AuthorityError> {
     let ends = now + Duration::days(CA_DAYS);
     let mut params = CertificateParams::default();
-    params.distinguished_name = named("GradSweep CA");
+    // A name of its own: two CAs of one name are not told apart where certificates are mixed up.
+    let secret = Token::generate();
+    params.distinguished_name = named(&format!("GradSweep CA {}", &secret.secret()[..8]));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     (params.not_before, params.not_after) = (now - CLOCK_DIFFERENCE, ends);

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use common::access::NO_TLS;
 use common::credentials;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -36,8 +37,10 @@ const PEER_CONNECTIONS_MAX: usize = 4096;
 const HANDSHAKES_MAX: usize = 128;
 /// A handshake takes two round trips; who needs longer than this does not mean to end it.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
-/// A peer that was told to speak TLS hangs up by then.
-const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+/// A peer that speaks no TLS has said what it wants when it pauses for this long.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Reads of what it says; who goes on longer is not heard out.
+const READS_MAX: usize = 64;
 /// Connections that wait to be served.
 const READY_WAITING_MAX: usize = 64;
 /// Without descriptors left the system refuses a connection; trying at once changes nothing.
@@ -201,18 +204,27 @@ async fn shaken(mut stream: TcpStream, tls: Arc<ServerConfig>) -> io::Result<Tls
         _ => {
             let is_http2 = HTTP2_FIRST_BYTES.starts_with(&first[..peeked]);
             let answer = if is_http2 { http2_refusal() } else { http1_refusal() };
+            // Heard out first: a call that is under way is told the reason, one that comes later
+            // finds a closed connection; and closed with bytes unread, it would be reset.
+            hear_out(&mut stream).await;
             stream.write_all(&answer).await?;
             stream.shutdown().await?;
-            // Closed with bytes unread, the connection would be reset and the answer lost.
-            let mut sink = tokio::io::sink();
-            let rest = tokio::io::copy(&mut stream, &mut sink);
-            drop(timeout(FAREWELL_WAIT, rest).await);
+            hear_out(&mut stream).await;
             Err(io::Error::other("no TLS was spoken"))
         }
     }
 }
 
-const NO_TLS: &str = "this port speaks TLS: use https://";
+/// Reads until the peer pauses or hangs up.
+async fn hear_out(stream: &mut TcpStream) {
+    let mut bytes = [0; 4096];
+    for _ in 0..READS_MAX {
+        match timeout(PAUSE, stream.read(&mut bytes)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => return,
+        }
+    }
+}
 
 fn http1_refusal() -> Vec<u8> {
     format!(
@@ -352,6 +364,7 @@ mod tests {
         let url = format!("http://{}", listens.local_addr().expect("bound"));
         let server = tokio::spawn(async move {
             let (mut stream, _) = listens.accept().await.expect("a connection");
+            hear_out(&mut stream).await;
             stream.write_all(&http2_refusal()).await.expect("written");
             stream
         });
