@@ -11,6 +11,7 @@ use common::data;
 use common::spec::{self, Sweep};
 use common::telemetry::chain;
 
+use crate::edge;
 use crate::local::{self, Local};
 use crate::options::{Global, ServeOptions, SweepOptions};
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address for HTTP.
     pub http: SocketAddr,
+    /// Who may ask.
+    pub edge: edge::Options,
 }
 
 /// Everything that is wrong with what was asked.
@@ -55,6 +58,12 @@ impl Config {
             let sets = sweeps.iter().map(|sweep| sweep.data).collect();
             check_data(sets, serve.data.as_deref(), &mut mistakes);
         }
+        let edge = edge::Options {
+            credentials: global.credentials.clone(),
+            mutual_tls: serve.mutual_tls,
+            insecure: serve.insecure,
+        };
+        edge.check(serve.listen, serve.http, &mut mistakes);
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
         }
@@ -65,6 +74,7 @@ impl Config {
             exit_when_done: serve.exit_when_done,
             listen: serve.listen,
             http: serve.http,
+            edge,
         };
         Ok((config, warnings))
     }

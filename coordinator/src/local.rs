@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use common::credentials::{CREDENTIALS_VARIABLE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE};
+use common::token::Token;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -128,8 +130,14 @@ pub struct Local {
 }
 
 impl Local {
-    /// Keeps a worker running until `stop`, then drains it. `url` is the coordinator's.
-    pub async fn run(self, url: String, stop: CancellationToken) -> Result<(), LocalError> {
+    /// Keeps a worker running until `stop`, then drains it. `url` is the coordinator's, which wants
+    /// the token where there is one.
+    pub async fn run(
+        self,
+        url: String,
+        token: Option<Token>,
+        stop: CancellationToken,
+    ) -> Result<(), LocalError> {
         let log = self.state.join("worker.log");
         let write = |source| LocalError::Log { path: log.clone(), source };
         fs::create_dir_all(&self.state).map_err(write)?;
@@ -137,7 +145,7 @@ impl Local {
         while !stop.is_cancelled() {
             let started = Instant::now();
             let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-            let mut child = self.start(&url, &log)?;
+            let mut child = self.start(&url, token.as_ref(), &log)?;
             // `Child::wait` closes a pipe that the child still holds, and the worker ends with it.
             let _lifeline = child.stdin.take();
             tracing::info!(pid = child.id(), log = %log.display(), "local worker started");
@@ -166,7 +174,7 @@ impl Local {
         Ok(())
     }
 
-    fn start(&self, url: &str, log: &Path) -> Result<Child, LocalError> {
+    fn start(&self, url: &str, token: Option<&Token>, log: &Path) -> Result<Child, LocalError> {
         let open = File::options().create(true).append(true).open(log);
         let file = open.map_err(|source| LocalError::Log { path: log.into(), source })?;
         let mut command = Command::new(&self.program);
@@ -180,6 +188,13 @@ impl Local {
         }
         if let Some(count) = self.slots_per_device {
             command.arg("--slots-per-device").arg(count.to_string());
+        }
+        // The coordinator's own credentials are for the coordinator.
+        for variable in [CREDENTIALS_VARIABLE, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE] {
+            command.env_remove(variable);
+        }
+        if let Some(token) = token {
+            command.env(TOKEN_VARIABLE, token.secret());
         }
         // A group of its own: an interrupt from the terminal is the coordinator's to act on.
         command.process_group(0).kill_on_drop(true);
@@ -233,7 +248,9 @@ mod tests {
     }
 
     async fn run(local: Local, stop: CancellationToken) -> Result<(), LocalError> {
-        tokio::time::timeout(DEADLINE, local.run("http://h:7".into(), stop)).await.expect("in time")
+        tokio::time::timeout(DEADLINE, local.run("http://h:7".into(), None, stop))
+            .await
+            .expect("in time")
     }
 
     #[tokio::test]

@@ -25,6 +25,9 @@ const STATUS_SIGTERM: u8 = 143;
 const RUNTIME_WAIT: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
+    // Before anything speaks TLS; another provider cannot have been installed yet.
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    debug_assert!(installed.is_ok());
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -19,6 +19,10 @@ stored; the same command run again continues. A second signal stops at once.
 Exit status: 0 done, no failed trial; 1 what was asked for failed, failed trials included; 2 a \
 mistake in what was asked; 130, 143 after a stop by SIGINT, SIGTERM.
 
+With --credentials both listeners speak TLS, workers show an agent's token and clients a client's; \
+without, they stay on this host. A client's token is that of --credentials, GRADSWEEP_TOKEN or the \
+file that GRADSWEEP_TOKEN_FILE names.
+
 Logs go to stderr: GRADSWEEP_LOG is a filter such as `debug`, GRADSWEEP_LOG_FORMAT is `text` or \
 `json`."
 )]
@@ -41,6 +45,11 @@ pub struct Global {
     #[arg(long, value_name = "DIR", global = true, env = "GRADSWEEP_STATE", display_order = 100)]
     #[arg(default_value = "./gradsweep-state")]
     pub state: PathBuf,
+    /// Folder with certificate, key, CA and token, as `init-tls` makes it: of the coordinator for
+    /// serving, of a client for the commands that ask one
+    #[arg(long, value_name = "DIR", global = true, env = "GRADSWEEP_CREDENTIALS")]
+    #[arg(display_order = 100)]
+    pub credentials: Option<PathBuf>,
 }
 
 /// How sweep files are read.
@@ -103,10 +112,16 @@ pub struct ServeOptions {
     /// Address for /metrics, /live and /ready; port 0 takes a free one
     #[arg(long, value_name = "ADDR", env = "GRADSWEEP_HTTP", default_value = "127.0.0.1:9600")]
     pub http: SocketAddr,
+    /// Takes connections with a certificate of the CA in --credentials alone, on both addresses
+    #[arg(long, env = "GRADSWEEP_MUTUAL_TLS")]
+    pub mutual_tls: bool,
+    /// Listens beyond this host without --credentials: whoever reaches it may do everything
+    #[arg(long, env = "GRADSWEEP_INSECURE")]
+    pub insecure: bool,
 }
 
 /// Names of the options in `ServeOptions`.
-const SERVE_OPTIONS: [&str; 11] = [
+const SERVE_OPTIONS: [&str; 13] = [
     "sweep",
     "overlay",
     "set",
@@ -118,6 +133,8 @@ const SERVE_OPTIONS: [&str; 11] = [
     "strict",
     "listen",
     "http",
+    "mutual_tls",
+    "insecure",
 ];
 
 impl Cli {

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
+use common::credentials::CredentialsError;
 use common::ids::SweepName;
 use common::spec::Sweep;
 use common::telemetry::chain;
+use common::token::Token;
 use common::wire::TableRequest;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -20,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::answers::Answers;
 use crate::config::{Config, Mistakes};
 use crate::driver::{self, Clock, Driver, DriverError, Restored};
+use crate::edge::{self, Edge, Listener, Port};
 use crate::gpus::Gpus;
 use crate::http::{self, Web};
-use crate::local::LocalError;
+use crate::local::{Local, LocalError};
 use crate::metrics::Metrics;
 use crate::progress::{AllDone, Announcement, Bars, Progress, Tables};
 use crate::query::{QueryError, Reader};
@@ -73,9 +76,9 @@ pub enum ServeError {
     /// The gRPC listener ended.
     #[error(transparent)]
     Rpc(ServerError),
-    /// The HTTP listener ended.
-    #[error("the HTTP server failed")]
-    Http(#[source] io::Error),
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Credentials(CredentialsError),
     /// The local worker does not run.
     #[error(transparent)]
     Local(LocalError),
@@ -165,8 +168,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<End, ServeError> {
     let Opened { state, restored, store, clock, lock } = opened;
-    let _endpoint = EndpointFile::write(state.clone(), &listeners)?;
-    let worker_url = worker_url(listeners.grpc.local_addr().map_err(ServeError::Address)?);
+    let Doors { edge, grpc, http, local, _endpoint } =
+        Doors::open(&state, &config.edge, listeners, config.local).await?;
     let names: Vec<SweepName> = config.sweeps.iter().map(|sweep| sweep.name.clone()).collect();
     let gpus = Gpus::default();
     let metrics = Metrics::new(state.clone(), gpus.clone()).map_err(ServeError::Metrics)?;
@@ -185,19 +188,27 @@ pub async fn run(
         gpus,
         store,
         rpc_seconds: metrics.rpc_seconds.clone(),
+        edge: Arc::clone(&edge),
     };
     let end = tasks.listeners.clone();
     tasks.spawn_listener(async {
-        server::serve(listeners.grpc, services, end).await.map_err(ServeError::Rpc)
+        server::serve(grpc, services, end).await.map_err(ServeError::Rpc)
     });
     let web = Web::new(answers, metrics);
     let end = tasks.listeners.clone();
+    let before = Arc::clone(&edge);
     tasks.spawn_listener(async {
-        http::serve(listeners.http, web, end).await.map_err(ServeError::Http)
+        http::serve(http, web, before, end).await;
+        Ok(())
     });
-    if let Some(local) = config.local {
+    let end = tasks.listeners.clone();
+    tasks.spawn_listener(async {
+        edge.watch(end).await;
+        Ok(())
+    });
+    if let Some((local, url, token)) = local {
         let end = tasks.local.clone();
-        tasks.spawn_local(async { local.run(worker_url, end).await.map_err(ServeError::Local) });
+        tasks.spawn_local(async { local.run(url, token, end).await.map_err(ServeError::Local) });
     }
     let progress = Progress {
         bars: display.bars,
@@ -223,6 +234,39 @@ pub async fn run(
     end.and_then(|end| ended.map(|()| end))
 }
 
+/// The listeners with what stands before them, and whom they are told to.
+struct Doors {
+    edge: Arc<Edge>,
+    grpc: Listener,
+    http: Listener,
+    /// The local worker, where it reaches the coordinator, and what it shows there.
+    local: Option<(Local, String, Option<Token>)>,
+    _endpoint: EndpointFile,
+}
+
+impl Doors {
+    async fn open(
+        state: &Path,
+        options: &edge::Options,
+        listeners: Listeners,
+        local: Option<Local>,
+    ) -> Result<Doors, ServeError> {
+        let bound = (address(&listeners.grpc)?, address(&listeners.http)?);
+        let wants_token = local.is_some() && options.credentials.is_some();
+        let token = wants_token.then(Token::generate);
+        let edge = Edge::open(options, bound.1, token.as_ref());
+        let edge = Arc::new(edge.map_err(ServeError::Credentials)?);
+        let mut grpc = Listener::start(listeners.grpc, Port::Grpc, Arc::clone(&edge));
+        let http = Listener::start(listeners.http, Port::Http, Arc::clone(&edge));
+        let local = match local {
+            Some(local) => Some((local, worker_url(bound.0, &mut grpc, &edge).await?, token)),
+            None => None,
+        };
+        let endpoint = EndpointFile::write(state.to_owned(), bound, edge.is_secured())?;
+        Ok(Doors { edge, grpc, http, local, _endpoint: endpoint })
+    }
+}
+
 /// The table of a sweep as its own file asks for it, and what became of its claims.
 fn tables(state: PathBuf) -> Tables {
     let table = move |name: &SweepName| -> Result<Announcement, String> {
@@ -245,15 +289,30 @@ fn tables(state: PathBuf) -> Tables {
     Arc::new(table)
 }
 
-/// Where a worker on this host reaches the listener.
-fn worker_url(mut bound: SocketAddr) -> String {
+/// Where the worker of this host reaches the coordinator. Where TLS is spoken it gets a port of its
+/// own on the loopback without: whatever address, names and certificates are served elsewhere, it
+/// needs none of them but its token, which this process made and tells nobody else.
+async fn worker_url(
+    mut bound: SocketAddr,
+    listener: &mut Listener,
+    edge: &Edge,
+) -> Result<String, ServeError> {
+    if edge.is_secured() {
+        let own = bind("--local", (Ipv4Addr::LOCALHOST, 0).into()).await?;
+        bound = address(&own)?;
+        listener.also_plainly(own);
+    }
     if bound.ip().is_unspecified() {
         bound.set_ip(match bound.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{bound}")
+    Ok(format!("http://{bound}"))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(ServeError::Address)
 }
 
 /// `endpoint.json` for as long as this lives.
@@ -262,12 +321,14 @@ struct EndpointFile {
 }
 
 impl EndpointFile {
-    fn write(state: PathBuf, listeners: &Listeners) -> Result<EndpointFile, ServeError> {
-        let address = |listener: &TcpListener| listener.local_addr().map_err(ServeError::Address);
-        let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
-        let content = Endpoint { grpc, http, pid: process::id() };
+    fn write(
+        state: PathBuf,
+        (grpc, http): (SocketAddr, SocketAddr),
+        tls: bool,
+    ) -> Result<EndpointFile, ServeError> {
+        let content = Endpoint { grpc, http, tls, pid: process::id() };
         endpoint::write(&state, &content).map_err(ServeError::Endpoint)?;
-        tracing::info!(%grpc, %http, state = %state.display(), "serving");
+        tracing::info!(%grpc, %http, tls, state = %state.display(), "serving");
         Ok(EndpointFile { state })
     }
 }

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::access::Access;
 use common::telemetry::chain;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Endpoint;
 
 use crate::artifacts::Artifacts;
 use crate::connection::{ConnectionEvent, keep_attached};
@@ -61,6 +61,14 @@ pub enum AgentError {
     /// The spool cannot be opened.
     #[error("the unsent reports cannot be kept")]
     Spool(#[source] SpoolError),
+    /// The coordinator does not want this worker.
+    #[error("--coordinator {coordinator}: {reason}")]
+    Refused {
+        /// The coordinator.
+        coordinator: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A trainer does not start.
     #[error("the trainer for `{device}` cannot be started: {message}\n{stderr_tail}\n(its log: {})",
         log.display())]
@@ -80,7 +88,7 @@ pub enum AgentError {
 #[derive(Debug)]
 pub struct Settings {
     /// The coordinator.
-    pub coordinator: Endpoint,
+    pub coordinator: Access,
     /// This host's name.
     pub host: String,
     /// Device by slot.
@@ -133,11 +141,11 @@ pub async fn run(settings: Settings, stops: mpsc::Receiver<Stop>) -> Result<Stop
         let _ = for_data.send(Input::DataSets(found)).await;
     });
     let (attach, attached) = tokio::sync::oneshot::channel();
-    let endpoint = settings.coordinator.clone();
+    let access = settings.coordinator.clone();
     let for_connection = inbox.clone();
     tasks.spawn(async move {
         if attached.await.is_ok() {
-            keep_attached(endpoint, for_connection).await;
+            keep_attached(access, for_connection).await;
         }
     });
     let weak = inbox.downgrade();

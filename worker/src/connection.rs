@@ -1,7 +1,9 @@
 //! Keeps a stream to the coordinator open: connects, reads, and connects again.
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
+use common::access::{self, Access, AccessError, Authorized};
 use common::telemetry::chain;
 use common::wire::worker_service_client::WorkerServiceClient;
 use common::wire::{self, MESSAGE_BYTES_MAX};
@@ -9,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
-use tonic::transport::Endpoint;
 
 use crate::agent::Input;
 use crate::rpc::{FromCoordinator, from_coordinator};
@@ -33,6 +34,8 @@ pub enum ConnectionEvent {
     Said(FromCoordinator),
     /// The coordinator has another store than the hello named.
     Foreign,
+    /// The coordinator refuses the token, before it ever took one of this process.
+    Refused(String),
     /// It is broken.
     Lost,
 }
@@ -40,6 +43,10 @@ pub enum ConnectionEvent {
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
+    #[error(transparent)]
+    Access(AccessError),
+    #[error("{0}")]
+    Refused(String),
     #[error("cannot connect")]
     Connect(#[source] tonic::transport::Error),
     #[error("the coordinator does not answer")]
@@ -52,24 +59,38 @@ enum StreamError {
     Leaving,
 }
 
+impl StreamError {
+    /// What has the sources.
+    fn cause(&self) -> &(dyn Error + 'static) {
+        match self {
+            StreamError::Status(status) => status,
+            other => other,
+        }
+    }
+}
+
 /// Keeps attached until it is dropped.
-pub async fn keep_attached(endpoint: Endpoint, inbox: mpsc::Sender<Input>) {
-    // Numbers by which a dead peer is found in half a minute; an idle stream is normal here.
-    let endpoint = endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
+pub async fn keep_attached(access: Access, inbox: mpsc::Sender<Input>) {
     let mut backoff = BACKOFF_MIN;
     let mut logged: Option<Instant> = None;
+    let mut was_welcome = false;
     loop {
         let mut is_welcome = false;
-        let error = match attach(&endpoint, &inbox, &mut is_welcome).await {
+        let error = match attach(&access, &inbox, &mut is_welcome).await {
             Ok(()) => StreamError::Ended,
             Err(StreamError::Leaving) => return,
             Err(error) => error,
         };
+        was_welcome |= is_welcome;
+        // One that was taken before trains, and waits until the tokens are put right.
+        if let StreamError::Refused(reason) = &error
+            && !was_welcome
+        {
+            let refused = ConnectionEvent::Refused(reason.clone());
+            if tell(&inbox, refused).await.is_err() {
+                return;
+            }
+        }
         if is_welcome {
             backoff = BACKOFF_MIN;
             logged = None;
@@ -77,8 +98,9 @@ pub async fn keep_attached(endpoint: Endpoint, inbox: mpsc::Sender<Input>) {
         if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
             logged = Some(Instant::now());
             tracing::warn!(
-                coordinator = %endpoint.uri(),
-                "not attached, trying again: {}", chain(&error)
+                coordinator = %access,
+                "not attached, trying again: {}",
+                access::explain(error.cause()).unwrap_or_else(|| chain(&error))
             );
         }
         sleep(backoff).await;
@@ -88,11 +110,20 @@ pub async fn keep_attached(endpoint: Endpoint, inbox: mpsc::Sender<Input>) {
 
 /// Attaches once and passes on what the coordinator says until the stream ends.
 async fn attach(
-    endpoint: &Endpoint,
+    access: &Access,
     inbox: &mpsc::Sender<Input>,
     is_welcome: &mut bool,
 ) -> Result<(), StreamError> {
+    let (endpoint, bearer) = access.endpoint().map_err(StreamError::Access)?;
+    // Numbers by which a dead peer is found in half a minute; an idle stream is normal here.
+    let endpoint = endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
     let channel = endpoint.connect().await.map_err(StreamError::Connect)?;
+    let channel = Authorized::new(channel, bearer);
     let (outbound, waiting) = mpsc::channel(OUTBOUND_WAITING_MAX);
     // Before the call: a server may answer only when it has the first message.
     tell(inbox, ConnectionEvent::Opened(outbound)).await?;
@@ -103,11 +134,16 @@ async fn attach(
         tell(inbox, ConnectionEvent::Foreign).await?;
     }
     tell(inbox, ConnectionEvent::Lost).await?;
+    if let Err(StreamError::Status(status)) = &result
+        && let Some(reason) = access::refusal(status)
+    {
+        return Err(StreamError::Refused(reason));
+    }
     result
 }
 
 async fn converse(
-    channel: tonic::transport::Channel,
+    channel: Authorized,
     waiting: mpsc::Receiver<wire::FromWorker>,
     inbox: &mpsc::Sender<Input>,
     is_welcome: &mut bool,

@@ -36,6 +36,9 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    // Before anything speaks TLS; another provider cannot have been installed yet.
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    debug_assert!(installed.is_ok());
     let options = Options::parse();
     telemetry::init(io::stderr);
     match run(&options) {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
             eprintln!("error: {}", chain(&failure));
             match failure {
                 Failure::Options(error) if error.is_mistake() => ExitCode::from(2),
+                Failure::Agent(AgentError::Refused { .. }) => ExitCode::from(2),
                 Failure::Options(_)
                 | Failure::State(_)
                 | Failure::Agent(_)

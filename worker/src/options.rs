@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use clap::Parser;
-use tonic::transport::Endpoint;
+use common::access::{Access, AccessError};
 
 use crate::artifacts;
 use crate::devices::{Device, DeviceError};
@@ -24,13 +24,21 @@ A shared --artifacts needs rename and remove as a local disk has them (NFS will 
 the workers of one coordinator. A checkpoint that nobody has touched for 30 days is removed. \
 GRADSWEEP_CHECKPOINT_INTERVAL is the least time between two checkpoints in seconds [default: 30].
 
-Exit status: 0 the parent ended; 1 a failure; 2 a mistake in what was asked; 130, 143 after a \
-signal."
+A coordinator with credentials wants an agent's token: that of GRADSWEEP_TOKEN, of the file that \
+GRADSWEEP_TOKEN_FILE names, or `token` in --credentials. Credentials are read again at each \
+connection.
+
+Exit status: 0 the parent ended; 1 a failure; 2 a mistake in what was asked, a token \
+that the coordinator refuses included; 130, 143 after a signal."
 )]
 pub struct Options {
-    /// Address of the coordinator, for example http://host:50051
+    /// Address of the coordinator, for example http://host:50051, or https:// with --credentials
     #[arg(long, value_name = "URL", env = "GRADSWEEP_COORDINATOR")]
     pub coordinator: String,
+    /// Folder with ca.pem and token, and cert.pem with key.pem for --mutual-tls, as `coordinator
+    /// init-tls` makes it; the system's CAs are not consulted
+    #[arg(long, value_name = "DIR", env = "GRADSWEEP_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
     /// Devices, for example `cuda:0,cuda:1` or `cpu` [default: every CUDA device, else the CPU]
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "GRADSWEEP_DEVICES")]
     pub devices: Vec<String>,
@@ -64,12 +72,9 @@ pub struct Options {
 /// A mistake in what was asked, or a host that cannot do it.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
-    /// The coordinator's address is none.
-    #[error("--coordinator `{url}` is not an address: http://HOST:PORT is accepted")]
-    Coordinator {
-        /// As given.
-        url: String,
-    },
+    /// The coordinator cannot be asked this way.
+    #[error(transparent)]
+    Access(AccessError),
     /// A device's name is none.
     #[error("--devices")]
     Device(#[source] DeviceError),
@@ -141,7 +146,7 @@ fn present(cuda_count: u32) -> String {
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The coordinator.
-    pub coordinator: Endpoint,
+    pub coordinator: Access,
     /// Device by slot.
     pub slots: Vec<Device>,
     /// The trainer program.
@@ -155,7 +160,8 @@ pub struct Resolved {
 impl Options {
     /// Checks everything that can be checked before anything is started.
     pub fn resolve(&self, cuda_count: u32) -> Result<Resolved, OptionsError> {
-        let coordinator = endpoint(&self.coordinator)?;
+        let coordinator = Access::to(&self.coordinator, self.credentials.as_deref());
+        let coordinator = coordinator.map_err(OptionsError::Access)?;
         let asked = devices(&self.devices, cuda_count)?;
         let trainer = self.trainer_path()?;
         let places = Places::of_process(&trainer);
@@ -206,17 +212,6 @@ impl Options {
 fn checked_artifacts(path: &Path) -> Result<PathBuf, OptionsError> {
     let error = |source| OptionsError::Artifacts { path: path.into(), source };
     artifacts::check(path).map_err(error)
-}
-
-fn endpoint(url: &str) -> Result<Endpoint, OptionsError> {
-    let error = || OptionsError::Coordinator { url: url.into() };
-    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let endpoint = Endpoint::from_shared(full).map_err(|_| error())?;
-    let uri = endpoint.uri();
-    if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
-        return Err(error());
-    }
-    Ok(endpoint)
 }
 
 /// The devices that are asked for; none where the choice is left to the host.
@@ -312,17 +307,6 @@ mod tests {
         for given in ["0", "1025", "4294967295"] {
             let error = slots(&["--slots-per-device", given], &gpus).expect_err("refused");
             assert!(error.to_string().contains(&format!("--slots-per-device {given}: 1 to 1024")));
-        }
-    }
-
-    #[test]
-    fn a_coordinators_address_is_checked() {
-        assert!(endpoint("http://host:50051").is_ok());
-        assert!(endpoint("host:50051").is_ok());
-        assert!(endpoint("127.0.0.1:50051").is_ok());
-        for url in ["", "https://host:1", "http://", "ftp://host", "http://a b"] {
-            let error = endpoint(url).expect_err("refused").to_string();
-            assert!(error.contains("http://HOST:PORT is accepted"), "{url}: {error}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::credentials::TOKEN_VARIABLE;
 use common::telemetry::chain;
 use common::wire;
 use prost::Message;
@@ -131,6 +132,8 @@ async fn live(
         .arg("--checkpoints")
         .arg(&launch.checkpoints)
         .env("LD_LIBRARY_PATH", launch.libtorch.library_path())
+        // It asks nobody.
+        .env_remove(TOKEN_VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr_end)

@@ -86,7 +86,7 @@ impl Coordinator {
             .with_context(|| bench.coordinator.display().to_string())?;
         let id = child.id().context("it ended at once")?;
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        let endpoint = Endpoint { grpc: nowhere, http: nowhere, pid: id };
+        let endpoint = Endpoint { grpc: nowhere, http: nowhere, pid: id, tls: false };
         let mut coordinator = Coordinator { child, endpoint, ready_seconds: 0.0, log, log_begin };
         let state = folder.join("state");
         coordinator
@@ -126,7 +126,7 @@ impl Coordinator {
     pub fn page(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(self.endpoint.http)?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         let (_, body) = text.split_once("\r\n\r\n").context("an HTTP answer without a body")?;

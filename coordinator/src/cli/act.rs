@@ -3,19 +3,15 @@
 
 use std::io::Write;
 
-use common::wire::sweep_service_client::SweepServiceClient;
 use common::wire::{ActOnSweepRequest, ActedResponse, ApplySweepRequest, DrainWorkerRequest};
-use tonic::transport::Channel;
 
 use super::output::Output;
-use super::source::{Source, answer};
+use super::source::{Client, Source, answer};
 use super::{ActArgs, ApplyArgs, DrainArgs, Failure, Place, plan};
 use crate::options::Global;
 
-type Client = SweepServiceClient<Channel>;
-
 async fn running(place: &Place, global: &Global) -> Result<Client, Failure> {
-    Source::running(place.coordinator.as_deref(), &global.state).await
+    Source::running(place.coordinator.as_deref(), global).await
 }
 
 fn tell(line: &str) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ const PROVENANCE_FIRST: &str = "program_version";
 /// `export`.
 pub(super) async fn export(args: &ExportArgs, global: &Global) -> Result<(), Failure> {
     let folder = Folder::create(&args.folder, args.force)?;
-    let mut source = Source::open(args.place.coordinator.as_deref(), &global.state).await?;
+    let mut source = Source::open(args.place.coordinator.as_deref(), global).await?;
     let sweep = source.sweep(&args.sweep).await?;
     folder.write("sweep.yaml", sweep.yaml.as_bytes())?;
     let of_configs = TableRequest { sweep: args.sweep.clone(), ..TableRequest::default() };

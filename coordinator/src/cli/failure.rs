@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use common::access::AccessError;
 use common::telemetry::chain;
 
 use crate::query::{Class, QueryError};
@@ -38,6 +39,12 @@ fn unwrapped(error: io::Error) -> io::Error {
     match kind {
         csv::ErrorKind::Io(error) => error,
         other => io::Error::other(format!("csv: {other:?}")),
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Failure {
+        Failure::Mistake(chain(&error))
     }
 }
 

@@ -141,7 +141,7 @@ pub(super) async fn curves(args: CurvesArgs, global: &Global) -> Result<(), Fail
 async fn draw(request: Request, args: &FigureArgs, global: &Global) -> Result<(), Failure> {
     let is_png = is_png(args.output.as_deref())?;
     let drawing = Drawing::new(request, Look { theme: args.theme, size: args.size })?;
-    let mut source = Source::open(args.place.coordinator.as_deref(), &global.state).await?;
+    let mut source = Source::open(args.place.coordinator.as_deref(), global).await?;
     let svg = svg(drawing, &mut source).await?;
     let bytes = if is_png { png(&svg)? } else { svg.into_bytes() };
     let mut out = Output::open(args.output.as_deref())?;

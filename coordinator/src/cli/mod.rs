@@ -9,6 +9,7 @@ mod data;
 mod export;
 mod failure;
 mod figure;
+mod init_tls;
 mod output;
 mod plan;
 mod read;
@@ -24,6 +25,7 @@ use crate::options::{Global, SweepOptions};
 use crate::plan::Format as PlanFormat;
 use crate::render::Format;
 use failure::Failure;
+pub use init_tls::InitTlsArgs;
 
 /// A command of the client.
 #[derive(Subcommand, Clone, Debug)]
@@ -125,6 +127,13 @@ program then ends with status 0; started again it works again.")]
     /// Checks and downloads data sets
     #[command(subcommand, arg_required_else_help = true)]
     Data(DataCommand),
+    /// Makes a CA, certificates and tokens for a small cluster
+    #[command(
+        after_help = "DIR gets the CA (ca.pem, ca-key.pem) and a credentials folder for each \
+kind of process: coordinator, worker, client. Nothing that is there is overwritten, but for \
+certificates and keys with --renew."
+    )]
+    InitTls(InitTlsArgs),
     /// Checks and copies the store of a state directory
     #[command(subcommand, arg_required_else_help = true)]
     Store(StoreCommand),
@@ -442,6 +451,7 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Cancel(args) => act::cancel(&args, global).await,
         Command::Retry(args) => act::retry(&args, global).await,
         Command::Drain(args) => act::drain(&args, global).await,
+        Command::InitTls(args) => init_tls::run(&args),
         Command::Store(StoreCommand::Check) => store::check(global),
         Command::Store(StoreCommand::Backup(args)) => store::backup(&args, global),
         Command::Data(DataCommand::Check(args)) => data::check(&args),

@@ -16,7 +16,7 @@ use crate::options::Global;
 use crate::render::{self, Format, TableWriter};
 
 async fn open(place: &Place, global: &Global) -> Result<Source, Failure> {
-    Source::open(place.coordinator.as_deref(), &global.state).await
+    Source::open(place.coordinator.as_deref(), global).await
 }
 
 /// Writes an object on lines of its own.

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use common::access::{self, Access, AccessError, Authorized};
 use common::telemetry::chain;
 use common::wire::sweep_service_client::SweepServiceClient;
 use common::wire::{self, TablePart, TableRequest};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::Failure;
+use crate::options::Global;
 use crate::query::Reader;
 use crate::store::{endpoint, lock};
 
@@ -24,11 +25,14 @@ const CONNECT_LOCAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection that goes silent in the middle of a table is given up after twice this time.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
+/// A running coordinator, which is shown the token with every call.
+pub(super) type Client = SweepServiceClient<Authorized>;
+
 /// Who answers. Both give the same answers; only a server knows why nothing runs, an estimate of
 /// the time left, and live logs.
 pub(super) enum Source {
     /// A running coordinator.
-    Server(Box<SweepServiceClient<Channel>>),
+    Server(Box<Client>),
     /// What one left in its state directory.
     Files(Box<Reader>),
 }
@@ -36,17 +40,21 @@ pub(super) enum Source {
 impl Source {
     /// The coordinator of this address, else the one that runs on the state directory, else the
     /// directory itself.
-    pub async fn open(coordinator: Option<&str>, state_dir: &Path) -> Result<Source, Failure> {
+    pub async fn open(coordinator: Option<&str>, global: &Global) -> Result<Source, Failure> {
+        let (state_dir, credentials) = (&global.state, global.credentials.as_deref());
         if let Some(url) = coordinator {
-            let server = address(url)?.connect_timeout(CONNECT_TIMEOUT);
-            let channel = server.connect().await.map_err(|error| {
-                let error = anyhow::Error::new(error);
-                Failure::Failed(error.context(format!("no coordinator answers at {url}")))
+            let access = Access::to(url, credentials)?;
+            let client = connect(&access, CONNECT_TIMEOUT).await.map_err(|error| {
+                let context = format!("no coordinator answers at {access}");
+                match access::explain(&error) {
+                    Some(why) => Failure::Failed(anyhow::anyhow!(why).context(context)),
+                    None => Failure::Failed(anyhow::Error::new(error).context(context)),
+                }
             })?;
-            return Ok(Source::server(channel));
+            return Ok(Source::Server(Box::new(client)));
         }
-        if let Some(channel) = running(state_dir).await? {
-            return Ok(Source::server(channel));
+        if let Some(client) = running(state_dir, credentials).await? {
+            return Ok(Source::Server(Box::new(client)));
         }
         match Reader::open(state_dir) {
             Ok(reader) => Ok(Source::Files(Box::new(reader))),
@@ -60,23 +68,15 @@ impl Source {
     }
 
     /// As `open`, where only a running coordinator will do.
-    pub async fn running(
-        coordinator: Option<&str>,
-        state_dir: &Path,
-    ) -> Result<SweepServiceClient<Channel>, Failure> {
-        if let Source::Server(client) = Source::open(coordinator, state_dir).await? {
+    pub async fn running(coordinator: Option<&str>, global: &Global) -> Result<Client, Failure> {
+        if let Source::Server(client) = Source::open(coordinator, global).await? {
             return Ok(*client);
         }
         Err(Failure::Failed(anyhow::anyhow!(
             "no coordinator runs on {}: this needs one; `coordinator --state {}` starts it",
-            state_dir.display(),
-            state_dir.display(),
+            global.state.display(),
+            global.state.display(),
         )))
-    }
-
-    fn server(channel: Channel) -> Source {
-        let client = SweepServiceClient::new(channel);
-        Source::Server(Box::new(client.max_decoding_message_size(wire::MESSAGE_BYTES_MAX)))
     }
 
     /// Every sweep, oldest first.
@@ -199,8 +199,28 @@ fn taken(written: &io::Result<()>) -> ControlFlow<()> {
     if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
+async fn connect(access: &Access, wait: Duration) -> Result<Client, ConnectError> {
+    let (endpoint, bearer) = access.endpoint().map_err(ConnectError::Access)?;
+    let endpoint = endpoint
+        .connect_timeout(wait)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE);
+    let channel = endpoint.connect().await.map_err(ConnectError::Connect)?;
+    let client = SweepServiceClient::new(Authorized::new(channel, bearer));
+    Ok(client.max_decoding_message_size(wire::MESSAGE_BYTES_MAX))
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Access(AccessError),
+    #[error(transparent)]
+    Connect(tonic::transport::Error),
+}
+
 /// The coordinator that holds the state directory, where it answers.
-async fn running(state_dir: &Path) -> Result<Option<Channel>, Failure> {
+async fn running(state_dir: &Path, credentials: Option<&Path>) -> Result<Option<Client>, Failure> {
     // An endpoint without an owner is what a killed coordinator left; its port may be another's.
     let owner = lock::owner(state_dir);
     if !matches!(owner, Ok(Some(_))) {
@@ -208,15 +228,14 @@ async fn running(state_dir: &Path) -> Result<Option<Channel>, Failure> {
     }
     let found = endpoint::read(state_dir).context("cannot find the running coordinator");
     let Some(found) = found.map_err(Failure::Failed)? else { return Ok(None) };
-    let url = format!("http://{}", reachable(found.grpc));
-    let server = address(&url)?.connect_timeout(CONNECT_LOCAL_TIMEOUT);
-    match server.connect().await {
-        Ok(channel) => Ok(Some(channel)),
+    let access = Access::to_own(reachable(found.grpc), found.tls, credentials)?;
+    match connect(&access, CONNECT_LOCAL_TIMEOUT).await {
+        Ok(client) => Ok(Some(client)),
         Err(error) => {
             let state = state_dir.display();
-            let why = chain(&error);
+            let why = access::explain(&error).unwrap_or_else(|| chain(&error));
             let text = format!(
-                "note: the coordinator at {url} does not answer ({why}); reading {state}\n"
+                "note: the coordinator at {access} does not answer ({why}); reading {state}\n"
             );
             io::stderr().lock().write_all(text.as_bytes())?;
             Ok(None)
@@ -234,27 +253,18 @@ fn reachable(listens: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listens.port())
 }
 
-fn address(url: &str) -> Result<Endpoint, Failure> {
-    let mistake = || {
-        Failure::Mistake(format!(
-            "--coordinator `{url}` is not an address: http://HOST:PORT is accepted"
-        ))
-    };
-    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let endpoint = Endpoint::from_shared(full).map_err(|_| mistake())?;
-    let uri = endpoint.uri();
-    if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
-        return Err(mistake());
-    }
-    Ok(endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE))
-}
-
 pub(super) fn answer<T>(answered: Result<tonic::Response<T>, Status>) -> Result<T, Failure> {
     answered.map(tonic::Response::into_inner).map_err(failure)
 }
 
 /// The server's words for mistakes are those of the query.
 pub(super) fn failure(status: Status) -> Failure {
+    if let Some(refused) = access::refusal(&status) {
+        return Failure::Mistake(refused);
+    }
+    if let Some(why) = access::explain(&status) {
+        return Failure::Failed(anyhow::anyhow!(why));
+    }
     match status.code() {
         Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => {
             Failure::Mistake(status.message().to_owned())
@@ -269,21 +279,6 @@ pub(super) fn failure(status: Status) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_checked() {
-        for url in ["http://host:50051", "host:50051", "127.0.0.1:1", "http://[::1]:2"] {
-            assert!(address(url).is_ok(), "{url}");
-        }
-        for url in ["", "https://host:1", "http://", "ftp://host", "http://a b"] {
-            match address(url) {
-                Err(Failure::Mistake(text)) => {
-                    assert!(text.contains("http://HOST:PORT is accepted"), "{text}");
-                }
-                Err(_) | Ok(_) => panic!("`{url}` is a mistake"),
-            }
-        }
-    }
 
     #[test]
     fn addresses_to_listen_on_are_reached_through_the_host_itself() {

@@ -1,5 +1,6 @@
 //! The HTTP listener: the web page, the API of `/api/v1` that it is made of, and for probes and
-//! Prometheus `/live`, `/ready` and `/metrics`. It only reads; what changes a sweep is gRPC's.
+//! Prometheus `/live`, `/ready` and `/metrics`. It only reads; what changes a sweep is gRPC's. Who
+//! may read what is decided by `edge::web`.
 
 mod api;
 mod cache;
@@ -7,9 +8,7 @@ mod events;
 mod figures;
 mod pages;
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -17,19 +16,16 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::answers::{AnswerError, Answers};
 use crate::driver::Health;
+use crate::edge::{self, Edge, Listener};
 use crate::metrics::Metrics;
 use crate::query::Class;
 use cache::Cache;
 use events::News;
-
-/// How long open requests may take to end at shutdown; then they are cut.
-const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
 /// Nothing from elsewhere is loaded, and no other page may frame this one.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
@@ -57,22 +53,12 @@ impl Web {
 }
 
 /// Serves until shutdown.
-pub async fn serve(
-    listener: TcpListener,
-    mut web: Web,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: Listener, mut web: Web, edge: Arc<Edge>, shutdown: CancellationToken) {
     web.shutdown = shutdown.clone();
     let news = web.news.clone().publish(web.answers.driven().clone());
-    let graceful = shutdown.clone().cancelled_owned();
-    let late = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(SHUTDOWN_WAIT).await;
-    };
     tokio::select! {
-        result = axum::serve(listener, router(web)).with_graceful_shutdown(graceful) => result,
+        () = edge::web::serve(listener, edge::web::guarded(router(web), edge), shutdown) => {}
         never = news => match never {},
-        () = late => Ok(()),
     }
 }
 

@@ -1,17 +1,16 @@
 //! The gRPC server: both services, health and reflection on one listener.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::wire;
 use common::wire::sweep_service_server::SweepServiceServer;
 use common::wire::worker_service_server::WorkerServiceServer;
 use prometheus::HistogramVec;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
 use super::sweeps::Sweeps;
@@ -19,6 +18,7 @@ use super::timed::Timed;
 use super::worker::Workers;
 use crate::answers::Answers;
 use crate::driver::{Driven, Health, Inbox};
+use crate::edge::{Edge, Guarded, Listener, Role};
 use crate::gpus::Gpus;
 
 /// A connection without traffic is asked whether it lives.
@@ -30,6 +30,8 @@ const STREAMS_MAX: u32 = 128;
 /// Flow control: one stream must not use up the connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// A call's headers: a token, and what gRPC adds.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// How long open calls may take to end at shutdown; then they are cut.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
@@ -58,15 +60,17 @@ pub struct Services {
     pub store: String,
     /// Seconds by method and code.
     pub rpc_seconds: HistogramVec,
+    /// Who may call.
+    pub edge: Arc<Edge>,
 }
 
 /// Serves until shutdown.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     services: Services,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    let Services { inbox, driven, answers, gpus, store, rpc_seconds } = services;
+    let Services { inbox, driven, answers, gpus, store, rpc_seconds, edge } = services;
     let readers = TaskTracker::new();
     let (logs, store) = (answers.logs(), store.into());
     let workers = Workers::new(inbox.clone(), logs, gpus, readers.clone(), store);
@@ -87,12 +91,13 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
-        .add_service(Timed::new(workers, rpc_seconds.clone()))
-        .add_service(Timed::new(sweeps, rpc_seconds))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .add_service(guarded(Timed::new(workers, rpc_seconds.clone()), Role::Agent, &edge))
+        .add_service(guarded(Timed::new(sweeps, rpc_seconds), Role::Client, &edge))
+        // A probe has no token, and learns nothing but whether the services work.
         .add_service(health)
-        .add_service(reflection);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = server.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+        .add_service(guarded(reflection, Role::Client, &edge));
+    let serving = server.serve_with_incoming_shutdown(listener, shutdown.clone().cancelled_owned());
     let late = async {
         shutdown.cancelled().await;
         tokio::time::sleep(SHUTDOWN_WAIT).await;
@@ -104,6 +109,10 @@ pub async fn serve(
     };
     readers.close();
     result
+}
+
+fn guarded<S>(service: S, role: Role, edge: &Arc<Edge>) -> Guarded<S> {
+    Guarded::new(service, role, Arc::clone(edge))
 }
 
 /// Keeps gRPC health as `/ready` is.

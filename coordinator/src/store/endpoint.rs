@@ -18,6 +18,9 @@ pub struct Endpoint {
     pub grpc: SocketAddr,
     /// HTTP: metrics and liveness.
     pub http: SocketAddr,
+    /// Whether both speak TLS; a coordinator that did not say so could not.
+    #[serde(default)]
+    pub tls: bool,
     /// The process.
     pub pid: u32,
 }
@@ -51,7 +54,7 @@ pub enum EndpointError {
 pub fn write(state_dir: &Path, endpoint: &Endpoint) -> Result<(), EndpointError> {
     let path = state_dir.join(FILE_NAME);
     let partial = state_dir.join(format!("{FILE_NAME}.partial"));
-    let content = serde_json::to_string_pretty(endpoint).expect("three plain fields");
+    let content = serde_json::to_string_pretty(endpoint).expect("plain fields");
     let write = || -> io::Result<()> {
         let mut file = File::create(&partial)?;
         file.write_all(content.as_bytes())?;
@@ -92,7 +95,7 @@ mod tests {
 
     fn endpoint(port: u16) -> Endpoint {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Endpoint { grpc: at(port), http: at(port + 1), pid: 7 }
+        Endpoint { grpc: at(port), http: at(port + 1), tls: false, pid: 7 }
     }
 
     #[test]

@@ -108,6 +108,9 @@ impl Host {
         let listen = if self.before.is_empty() { "127.0.0.1" } else { "0.0.0.0" };
         command.args(["--listen", &format!("{listen}:{}", self.port)]);
         command.args(["--http", "127.0.0.1:0"]);
+        if !self.before.is_empty() {
+            command.arg("--insecure");
+        }
         self.mark(&mut command, state);
         Process::start(state, &mut command)
     }

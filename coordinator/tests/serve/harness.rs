@@ -12,6 +12,7 @@ use common::wire::sweep_service_client::SweepServiceClient;
 use common::wire::worker_service_client::WorkerServiceClient;
 use common::wire::{self, from_worker, report, to_worker};
 use coordinator::config::Config;
+use coordinator::edge;
 use coordinator::progress::Bars;
 use coordinator::query::Reader;
 use coordinator::serve::{self, Display, End, Listeners, ServeError};
@@ -86,6 +87,7 @@ impl Server {
             exit_when_done: true,
             listen: any,
             http: any,
+            edge: edge::Options::default(),
         };
         let opened = serve::open(state).await.expect("the state directory is free");
         let listeners = Listeners::bind(any, any).await.expect("free ports");
@@ -122,7 +124,7 @@ impl Server {
         let page = tokio::task::spawn_blocking(move || -> io::Result<String> {
             let mut stream = std::net::TcpStream::connect(address)?;
             stream.set_read_timeout(Some(DEADLINE))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             let mut text = String::new();
             stream.read_to_string(&mut text)?;
             Ok(text)

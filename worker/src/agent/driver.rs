@@ -283,11 +283,20 @@ impl Driver {
             }
             ConnectionEvent::Said(said) => self.on_coordinator(said),
             ConnectionEvent::Foreign => self.start_anew(),
+            ConnectionEvent::Refused(reason) => self.on_refused(reason),
             ConnectionEvent::Lost => {
                 self.stream = None;
                 self.stream_lost_at = self.now();
             }
         }
+    }
+
+    /// Nothing runs yet that could be lost: whoever started the worker is told at once.
+    fn on_refused(&mut self, reason: String) {
+        let coordinator = self.settings.coordinator.to_string();
+        let result = Err(AgentError::Refused { coordinator, reason });
+        let leaving = Leaving { since: self.now(), result, at_once: true };
+        self.leaving.get_or_insert(leaving);
     }
 
     /// Drops what belongs to another store: its attempt numbers mean nothing to this one.
@@ -329,7 +338,7 @@ impl Driver {
         match said {
             FromCoordinator::Welcome { adopted, heartbeat_interval_ms, store } => {
                 tracing::info!(
-                    coordinator = %self.settings.coordinator.uri(),
+                    coordinator = %self.settings.coordinator,
                     worker = %self.settings.state.worker(),
                     slots = self.settings.slots.len(),
                     "attached"

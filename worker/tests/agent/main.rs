@@ -9,12 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::access::Access;
 use common::wire::{self, FailureCause, from_worker, report, to_worker};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tonic::transport::Endpoint;
 use worker::agent::{AgentError, DRAIN_MS_MAX, Launch, Settings, Stop, run};
 use worker::devices::Device;
 use worker::libtorch::Places;
@@ -61,9 +61,9 @@ impl Host {
             python: "no-python".into(),
         };
         let state = StateDirectory::open(&self.state(), "host", Duration::ZERO).expect("free");
-        let endpoint = Endpoint::from_shared(format!("http://{}", coordinator.address));
+        let access = Access::to(&format!("http://{}", coordinator.address), None);
         let settings = Settings {
-            coordinator: endpoint.expect("an address"),
+            coordinator: access.expect("an address"),
             host: "host".into(),
             slots: vec![Device::Cpu; slots],
             launch: Launch {

@@ -64,7 +64,7 @@ fn a_mistake_names_the_option_and_what_is_accepted() {
     let host = Host::prepared();
     let cases: [(&[&str], &str); 3] = [
         (&["--slots-per-device", "0"], "--slots-per-device 0: 1 to 1024 slots"),
-        (&["--coordinator", "https://x"], "http://HOST:PORT is accepted"),
+        (&["--coordinator", "ftp://x"], "http://HOST:PORT is accepted"),
         (&["--frobnicate"], "unexpected argument '--frobnicate'"),
     ];
     for (arguments, expected) in cases {

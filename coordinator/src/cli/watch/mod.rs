@@ -20,7 +20,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// `watch`.
 pub(super) async fn watch(args: &WatchArgs, global: &Global) -> Result<(), Failure> {
-    let mut source = Source::open(args.place.coordinator.as_deref(), &global.state).await?;
+    let mut source = Source::open(args.place.coordinator.as_deref(), global).await?;
     let mut feed = Feed::open(&mut source, &args.sweep).await?;
     let is_screen = !args.lines && io::stdout().is_terminal();
     let ended = if is_screen {

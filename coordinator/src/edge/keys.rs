@@ -1,0 +1,116 @@
+//! What the coordinator's credentials folder holds: its certificate and key, the CA whose
+//! certificates it takes, and the tokens it accepts.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use common::credentials::{self, CA_FILE, CERTIFICATE_FILE, CredentialsError, KEY_FILE};
+use common::token::Tokens;
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::SingleCertAndKey;
+use rustls::{RootCertStore, ServerConfig};
+
+use super::verifier::Recording;
+
+/// Tokens of workers, one a line.
+pub const AGENT_TOKENS_FILE: &str = "agent.token";
+/// Tokens of clients, one a line.
+pub const CLIENT_TOKENS_FILE: &str = "client.token";
+
+/// When the files were written, and how long they are; none: not there.
+pub type Stamp = [Option<(SystemTime, u64)>; 5];
+
+/// The folder's content.
+pub struct Keys {
+    /// For the gRPC listener.
+    pub grpc: Arc<ServerConfig>,
+    /// For the HTTP listener.
+    pub http: Arc<ServerConfig>,
+    /// Tokens of workers.
+    pub agents: Tokens,
+    /// Tokens of clients.
+    pub clients: Tokens,
+    /// Of the files when they were read.
+    pub stamp: Stamp,
+}
+
+impl Keys {
+    /// Reads the folder.
+    pub fn read(folder: &Path, mutual_tls: bool) -> Result<Keys, CredentialsError> {
+        // Taken first: what is replaced meanwhile is read again.
+        let stamp = stamp(folder);
+        let agents = tokens(folder, AGENT_TOKENS_FILE)?;
+        let clients = tokens(folder, CLIENT_TOKENS_FILE)?;
+        // HTTP asks for a certificate only where one is demanded: browsers show a dialogue else.
+        let http = if mutual_tls { Certificates::Demanded } else { Certificates::Unasked };
+        let grpc = if mutual_tls { Certificates::Demanded } else { Certificates::Welcome };
+        Ok(Keys {
+            grpc: Arc::new(config(folder, grpc, b"h2")?),
+            http: Arc::new(config(folder, http, b"http/1.1")?),
+            agents,
+            clients,
+            stamp,
+        })
+    }
+}
+
+/// Of the folder's files now.
+pub fn stamp(folder: &Path) -> Stamp {
+    [CA_FILE, CERTIFICATE_FILE, KEY_FILE, AGENT_TOKENS_FILE, CLIENT_TOKENS_FILE].map(|file| {
+        let found = fs::metadata(folder.join(file)).ok()?;
+        Some((found.modified().ok()?, found.len()))
+    })
+}
+
+fn tokens(folder: &Path, file: &str) -> Result<Tokens, CredentialsError> {
+    let text = credentials::read_secret(folder, file)?;
+    let tokens = Tokens::parse(&String::from_utf8_lossy(&text));
+    let path = folder.join(file);
+    tokens.map_err(|source| CredentialsError::Token { path, source })
+}
+
+/// What is asked of whoever connects.
+enum Certificates {
+    Unasked,
+    Welcome,
+    Demanded,
+}
+
+fn config(
+    folder: &Path,
+    asked: Certificates,
+    protocol: &[u8],
+) -> Result<ServerConfig, CredentialsError> {
+    let content = |file: &str, why: String| CredentialsError::Content {
+        what: "certificate",
+        path: folder.join(file),
+        why,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| content(CERTIFICATE_FILE, error.to_string()))?;
+    let is_demanded = matches!(asked, Certificates::Demanded);
+    let builder = match asked {
+        Certificates::Unasked => builder.with_no_client_auth(),
+        Certificates::Welcome | Certificates::Demanded => {
+            let mut roots = RootCertStore::empty();
+            let ca = credentials::read_ca(folder)?;
+            for certificate in credentials::certificates(&folder.join(CA_FILE), &ca)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| content(CA_FILE, error.to_string()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if is_demanded { verifier } else { verifier.allow_unauthenticated() };
+            let verifier = verifier.build();
+            let verifier = verifier.map_err(|error| content(CA_FILE, error.to_string()))?;
+            builder.with_client_cert_verifier(Arc::new(Recording(verifier)))
+        }
+    };
+    let identity = credentials::read_identity(folder)?.certified_key(folder)?;
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(config)
+}

@@ -1,0 +1,284 @@
+//! What stands before the pages: the host's name, the origin of what changes something, the token
+//! or session, and limits of size, time and number. It decides by path and refuses what it does not
+//! know; `/live`, `/ready` and the log-in itself are for everybody.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Extension, Form, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::codegen::Service;
+
+use super::listener::Connection;
+use super::sessions::SESSION_LENGTH;
+use super::{Edge, Listener, Peer, Refusal, Role};
+use common::token::TokenHash;
+
+/// Pages that tell nothing but whether the process works.
+const OPEN_PATHS: [&str; 4] = ["/live", "/ready", LOGIN_PATH, "/logout"];
+const LOGIN_PATH: &str = "/login";
+const COOKIE: &str = "gradsweep_session";
+/// A request's head, cookies included, is well below; the longest address is a table's.
+const HEADER_BYTES_MAX: usize = 32 << 10;
+const HEADERS_MAX: usize = 64;
+/// A head that takes longer, or a connection that is idle for longer, is closed.
+const HEADER_WAIT: Duration = Duration::from_secs(30);
+/// A sweep file is the largest that is sent; as by gRPC.
+const BODY_BYTES_MAX: usize = common::wire::MESSAGE_BYTES_MAX;
+/// A token and its name.
+const LOGIN_BYTES_MAX: usize = 4 << 10;
+/// Answers that are being made at a time; more wait. Streams that were begun do not count.
+const REQUESTS_MAX: usize = 64;
+/// Until an answer begins, with the body that is sent for it and the wait for the others.
+const ANSWER_WAIT: Duration = Duration::from_secs(120);
+/// How long open requests may take to end at shutdown; then they are cut.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// The pages with everything before them.
+pub fn guarded(pages: Router, edge: Arc<Edge>) -> Router {
+    let login = Router::new()
+        .route(LOGIN_PATH, get(login_page).post(login))
+        .route("/logout", post(logout))
+        .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX))
+        .with_state(Arc::clone(&edge));
+    let entry = Entry { edge, places: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    pages
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(login)
+        .layer(from_fn_with_state(entry, auth))
+}
+
+/// Serves until shutdown.
+pub async fn serve(mut listener: Listener, pages: Router, shutdown: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            connection = listener.next() => {
+                connections.spawn(converse(connection, pages.clone(), shutdown.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // Those that are left are cut with the set.
+    let _ = timeout(SHUTDOWN_WAIT, ended).await;
+}
+
+async fn converse(connection: Connection, pages: Router, shutdown: CancellationToken) {
+    let peer = connection.peer().clone();
+    let service = service_fn(|mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        let mut pages: Router = pages.clone();
+        async move { Service::<hyper::Request<Incoming>>::call(&mut pages, request).await }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .max_headers(HEADERS_MAX)
+        .max_header_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(connection), service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection broke");
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    edge: Arc<Edge>,
+    places: Arc<Semaphore>,
+}
+
+/// Lets through what may pass.
+async fn auth(State(entry): State<Entry>, request: Request, next: Next) -> Response {
+    let mut response = match entry.edge.judge(&request) {
+        Err(refused) => refused,
+        Ok(()) => {
+            let made = timeout(ANSWER_WAIT, async {
+                let _place = entry.places.acquire().await;
+                next.run(request).await
+            });
+            let late = (StatusCode::SERVICE_UNAVAILABLE, "the answer took too long\n");
+            made.await.unwrap_or_else(|_| late.into_response())
+        }
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "same-origin"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl Edge {
+    /// Passes a request, or gives what is answered instead.
+    fn judge(&self, request: &Request) -> Result<(), Response> {
+        let headers = request.headers();
+        let host = text(headers, &header::HOST);
+        if !self.is_known_host(host) {
+            let peer = peer(request);
+            self.turned_away(peer, "a request under a name that is not this host's");
+            let told = "without --credentials the pages are shown as localhost, 127.0.0.1 or the \
+                        address of --http alone\n";
+            return Err((StatusCode::MISDIRECTED_REQUEST, told).into_response());
+        }
+        if !is_safe(request.method()) && is_foreign(headers, host) {
+            self.turned_away(peer(request), "a request that a page of another site sent");
+            let told = "another site's page sent this request\n";
+            return Err((StatusCode::FORBIDDEN, told).into_response());
+        }
+        if OPEN_PATHS.contains(&request.uri().path()) || self.has_session(headers) {
+            return Ok(());
+        }
+        let shown = text(headers, &header::AUTHORIZATION);
+        let wants_page = text(headers, &header::ACCEPT).is_some_and(|it| it.contains("text/html"));
+        if self.is_secured() && shown.is_none() && wants_page && is_safe(request.method()) {
+            return Err(Redirect::to(LOGIN_PATH).into_response());
+        }
+        self.admit(Role::Client, shown, peer(request)).map_err(refused)
+    }
+
+    fn has_session(&self, headers: &HeaderMap) -> bool {
+        let (Some(keys), Some(secret)) = (self.keys(), cookie(headers)) else { return false };
+        self.sessions.is_valid(secret, &keys.clients, Instant::now())
+    }
+
+    /// A session for a client's token.
+    fn log_in(&self, token: &str, peer: &Peer) -> Result<HeaderValue, Refusal> {
+        let token = token.trim();
+        self.admit(Role::Client, Some(&format!("Bearer {token}")), peer)?;
+        let secret = self.sessions.begin(TokenHash::of(token), Instant::now());
+        Ok(self.set_cookie(secret.secret(), SESSION_LENGTH))
+    }
+
+    fn set_cookie(&self, secret: &str, length: Duration) -> HeaderValue {
+        let secure = if self.is_secured() { "; Secure" } else { "" };
+        let seconds = length.as_secs();
+        let cookie = format!(
+            "{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+        );
+        HeaderValue::try_from(cookie).expect("letters and digits")
+    }
+}
+
+/// Every connection's requests carry their peer.
+fn peer(request: &Request) -> &Peer {
+    request.extensions().get::<Peer>().expect("every connection has a peer")
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let told = format!("{refusal}\n");
+    match refusal {
+        Refusal::NoToken | Refusal::Unknown => {
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"gradsweep\"")];
+            (StatusCode::UNAUTHORIZED, challenge, told).into_response()
+        }
+        Refusal::Role { .. } => (StatusCode::FORBIDDEN, told).into_response(),
+        Refusal::TooMany => {
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "60")], told).into_response()
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct LoginForm {
+    token: String,
+}
+
+async fn login_page(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
+    if !edge.is_secured() || edge.has_session(&headers) {
+        return Redirect::to("/").into_response();
+    }
+    page("")
+}
+
+async fn login(
+    State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
+    Form(form): Form<LoginForm>,
+) -> Response {
+    match edge.log_in(&form.token, &peer) {
+        Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
+        Err(refusal) => {
+            let status = refused(refusal).status();
+            let told = format!("<p role=\"alert\">Not logged in: {refusal}.</p>");
+            (status, page(&told)).into_response()
+        }
+    }
+}
+
+async fn logout(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
+    if let Some(secret) = cookie(&headers) {
+        edge.sessions.end(secret);
+    }
+    let cookie = edge.set_cookie("", Duration::ZERO);
+    ([(header::SET_COOKIE, cookie)], Redirect::to(LOGIN_PATH)).into_response()
+}
+
+fn page(message: &str) -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'";
+    let headers = [(header::CONTENT_SECURITY_POLICY, policy), (header::CACHE_CONTROL, "no-store")];
+    let html = include_str!("login.html").replace("{{message}}", message);
+    (headers, Html(html)).into_response()
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The session's secret.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter();
+    let all = all.filter_map(|header| header.to_str().ok()).flat_map(|header| header.split(';'));
+    all.filter_map(|cookie| cookie.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, secret)| secret)
+}
+
+/// Whether a method only reads.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a browser says that another site's page sends this. Programs say nothing of the kind.
+fn is_foreign(headers: &HeaderMap, host: Option<&str>) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return !matches!(site.as_bytes(), b"same-origin" | b"none");
+    }
+    match text(headers, &header::ORIGIN) {
+        Some(origin) => origin.split_once("://").map(|(_, host)| host) != host,
+        None => headers.contains_key(header::ORIGIN),
+    }
+}
+
+/// A `Host` header's name or address.
+pub(super) fn without_port(host: &str) -> &str {
+    if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address;
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}

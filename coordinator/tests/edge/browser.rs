@@ -1,0 +1,176 @@
+//! The HTTP listener: tokens, log-in, names and origins.
+
+use std::io;
+use std::path::PathBuf;
+
+use coordinator::edge;
+use tempfile::TempDir;
+
+use crate::harness::{
+    Answer, Log, Server, credentials, get, http, https, post, secured, stranger, token,
+};
+
+/// A server with credentials, and its folders.
+struct Scene {
+    folder: TempDir,
+    tls: PathBuf,
+    server: Server,
+}
+
+impl Scene {
+    async fn start() -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = credentials(folder.path());
+        let server = Server::start(&folder.path().join("state"), secured(&tls, false)).await;
+        Scene { folder, tls, server }
+    }
+
+    async fn ask(&self, text: &str) -> Answer {
+        https(self.server.http, &self.tls, None, text).await.expect("an answer")
+    }
+
+    fn bearer(&self, kind: &str) -> String {
+        format!("Authorization: Bearer {}", token(&self.tls.join(kind)))
+    }
+
+    async fn stop(self) {
+        self.server.stop().await;
+        drop(self.folder);
+    }
+}
+
+#[tokio::test]
+async fn pages_want_a_clients_token_and_probes_want_none() {
+    let scene = Scene::start().await;
+    for path in ["/live", "/ready"] {
+        assert_eq!(scene.ask(&get(path, &[])).await.status, 200, "{path}");
+    }
+    let metrics = scene.ask(&get("/metrics", &[&scene.bearer("client")])).await;
+    assert!(metrics.status == 200 && metrics.body.contains("gradsweep_"), "{}", metrics.head);
+    assert_eq!(metrics.header("x-content-type-options"), Some("nosniff"));
+
+    let refused = scene.ask(&get("/metrics", &[])).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.header("www-authenticate").unwrap().starts_with("Bearer"));
+    let agent = scene.ask(&get("/metrics", &[&scene.bearer("worker")])).await;
+    assert_eq!(agent.status, 403);
+    assert_eq!(agent.body, "it is an agent's token, and a client's is needed\n");
+    // What is not there is no more open than what is, however it is spelt.
+    for path in ["/", "/api/v1/sweeps", "/live/../metrics", "//live", "/LIVE", "/%6cive"] {
+        assert_eq!(scene.ask(&get(path, &[])).await.status, 401, "{path}");
+    }
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn wrong_tokens_of_one_address_are_answered_shortly() {
+    let scene = Scene::start().await;
+    let wrong = format!("Authorization: Bearer {}", stranger());
+    let mut last = 401;
+    for _ in 0..12 {
+        last = scene.ask(&get("/metrics", &[&wrong])).await.status;
+    }
+    assert_eq!(last, 429);
+    let form = format!("token={}", stranger());
+    assert_eq!(scene.ask(&post("/login", &[], &form)).await.status, 429);
+    Log::start().says(&["refused: the token is not known here", "peer=127.0.0.1:"]).await;
+    // Others behind the same address have done nothing.
+    let right = scene.ask(&get("/metrics", &[&scene.bearer("client")])).await;
+    assert_eq!(right.status, 200);
+    scene.stop().await;
+}
+
+const HTML: &str = "Accept: text/html,application/xhtml+xml";
+
+#[tokio::test]
+async fn a_browser_logs_in_and_out() {
+    let scene = Scene::start().await;
+    let sent = scene.ask(&get("/", &[HTML])).await;
+    assert_eq!((sent.status, sent.header("location")), (303, Some("/login")));
+    let page = scene.ask(&get("/login", &[HTML])).await;
+    assert!(page.status == 200 && page.body.contains("<form method=\"post\" action=\"/login\">"));
+    assert!(!page.body.contains("{{"), "{}", page.body);
+
+    for wrong in [stranger(), token(&scene.tls.join("worker"))] {
+        let refused = scene.ask(&post("/login", &[], &format!("token={wrong}"))).await;
+        assert!(matches!(refused.status, 401 | 403), "{}", refused.status);
+        assert!(refused.body.contains("role=\"alert\">Not logged in:"), "{}", refused.body);
+        assert_eq!(refused.header("set-cookie"), None);
+    }
+    let form = format!("token={}", token(&scene.tls.join("client")));
+    let entered = scene.ask(&post("/login", &[], &form)).await;
+    assert_eq!((entered.status, entered.header("location")), (303, Some("/")));
+    let cookie = entered.header("set-cookie").unwrap().to_owned();
+    for attribute in ["HttpOnly", "SameSite=Strict", "Secure", "Path=/", "Max-Age=43200"] {
+        assert!(cookie.contains(attribute), "{attribute} in {cookie}");
+    }
+    assert!(!cookie.contains(&token(&scene.tls.join("client"))), "the cookie is not the token");
+
+    let session = format!("Cookie: other=1; {}", cookie.split(';').next().unwrap());
+    let metrics = scene.ask(&get("/metrics", &[HTML, &session])).await;
+    assert_eq!(metrics.status, 200);
+    let again = scene.ask(&get("/login", &[HTML, &session])).await;
+    assert_eq!((again.status, again.header("location")), (303, Some("/")));
+    let out = scene.ask(&post("/logout", &[&session], "")).await;
+    assert_eq!((out.status, out.header("location")), (303, Some("/login")));
+    assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
+    assert_eq!(scene.ask(&get("/metrics", &[&session])).await.status, 401);
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let scene = Scene::start().await;
+    let form = format!("token={}", token(&scene.tls.join("client")));
+    let from = |headers: &[&str]| post("/login", headers, &form);
+    for foreign in ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+        let answer = scene.ask(&from(&[foreign])).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (403, None), "{foreign}");
+    }
+    Log::start().says(&["turned away: a request that a page of another site sent"]).await;
+    let own = ["Origin: https://localhost", "Sec-Fetch-Site: same-origin"];
+    assert_eq!(scene.ask(&from(&own)).await.status, 303);
+    assert_eq!(scene.ask(&from(&own[..1])).await.status, 303);
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn without_credentials_only_names_of_this_host_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("state"), edge::Options::default()).await;
+    let port = server.http.port();
+    let ask = async |host: &str| {
+        let host = format!("Host: {host}");
+        http(server.http, &get("/metrics", &[&host])).await.map(|answer| answer.status)
+    };
+    let own = ["localhost", "127.0.0.1", "[::1]", "a.localhost"];
+    for host in own.iter().flat_map(|host| [(*host).to_owned(), format!("{host}:{port}")]) {
+        assert_eq!(ask(&host).await.unwrap(), 200, "{host}");
+    }
+    for host in ["evil.example", "evil.example:9600", "localhost.evil.example", "10.0.0.1", ""] {
+        assert_eq!(ask(host).await.unwrap(), 421, "{host}");
+    }
+    let none = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
+    assert_eq!(http(server.http, none).await.unwrap().status, 421);
+    Log::start().says(&["turned away: a request under a name that is not this host's"]).await;
+    // There is nothing to log in to.
+    let login = http(server.http, &get("/login", &[HTML])).await.unwrap();
+    assert_eq!((login.status, login.header("location")), (303, Some("/")));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn requests_have_limits() {
+    let scene = Scene::start().await;
+    let long = format!("X-Long: {}", "x".repeat(40 << 10));
+    assert_eq!(scene.ask(&get("/live", &[&long])).await.status, 431);
+    let many = (0..70).map(|index| format!("X-{index}: 1")).collect::<Vec<_>>();
+    let many = many.iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(scene.ask(&get("/live", &many)).await.status, 431);
+    let large = format!("token={}", "x".repeat(8 << 10));
+    assert_eq!(scene.ask(&post("/login", &[], &large)).await.status, 413);
+    let garbage: io::Result<Answer> =
+        https(scene.server.http, &scene.tls, None, "nonsense\r\n\r\n").await;
+    assert_eq!(garbage.expect("an answer").status, 400);
+    scene.stop().await;
+}
