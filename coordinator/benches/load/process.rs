@@ -86,7 +86,7 @@ impl Coordinator {
             .with_context(|| bench.coordinator.display().to_string())?;
         let id = child.id().context("it ended at once")?;
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        let endpoint = Endpoint { grpc: nowhere, http: nowhere, pid: id };
+        let endpoint = Endpoint { grpc: nowhere, http: nowhere, tls: false, pid: id };
         let mut coordinator = Coordinator { child, endpoint, ready_seconds: 0.0, log, log_begin };
         let state = folder.join("state");
         coordinator
