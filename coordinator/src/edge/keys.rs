@@ -43,16 +43,18 @@ impl Keys {
         let stamp = stamp(folder);
         let agents = tokens(folder, AGENT_TOKENS_FILE)?;
         let clients = tokens(folder, CLIENT_TOKENS_FILE)?;
+        let roots = Arc::new(roots(folder)?);
+        let identity = credentials::read_identity(folder)?.certified_key(folder)?;
+        let identity = Arc::new(SingleCertAndKey::from(identity));
         // HTTP asks for a certificate only where one is demanded: browsers show a dialogue else.
         let http = if mutual_tls { Certificates::Demanded } else { Certificates::Unasked };
         let grpc = if mutual_tls { Certificates::Demanded } else { Certificates::Welcome };
-        Ok(Keys {
-            grpc: Arc::new(config(folder, grpc, b"h2")?),
-            http: Arc::new(config(folder, http, b"http/1.1")?),
-            agents,
-            clients,
-            stamp,
-        })
+        let config = |asked, protocol| {
+            let config = config(Arc::clone(&roots), Arc::clone(&identity), asked, protocol);
+            config.map(Arc::new).map_err(|why| content(folder, why))
+        };
+        let (grpc, http) = (config(grpc, b"h2")?, config(http, b"http/1.1")?);
+        Ok(Keys { grpc, http, agents, clients, stamp })
     }
 }
 
@@ -78,39 +80,44 @@ enum Certificates {
     Demanded,
 }
 
+fn content(folder: &Path, why: String) -> CredentialsError {
+    CredentialsError::Content { what: "CA", path: folder.join(CA_FILE), why }
+}
+
+/// The certificates by which those of others are judged.
+fn roots(folder: &Path) -> Result<RootCertStore, CredentialsError> {
+    let mut roots = RootCertStore::empty();
+    let ca = credentials::read_ca(folder)?;
+    for certificate in credentials::certificates(&folder.join(CA_FILE), &ca)? {
+        roots.add(certificate).map_err(|error| content(folder, error.to_string()))?;
+    }
+    Ok(roots)
+}
+
 fn config(
-    folder: &Path,
+    roots: Arc<RootCertStore>,
+    identity: Arc<SingleCertAndKey>,
     asked: Certificates,
     protocol: &[u8],
-) -> Result<ServerConfig, CredentialsError> {
-    let content = |file: &str, why: String| CredentialsError::Content {
-        what: "certificate",
-        path: folder.join(file),
-        why,
-    };
+) -> Result<ServerConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| content(CERTIFICATE_FILE, error.to_string()))?;
-    let is_demanded = matches!(asked, Certificates::Demanded);
-    let builder = match asked {
-        Certificates::Unasked => builder.with_no_client_auth(),
-        Certificates::Welcome | Certificates::Demanded => {
-            let mut roots = RootCertStore::empty();
-            let ca = credentials::read_ca(folder)?;
-            for certificate in credentials::certificates(&folder.join(CA_FILE), &ca)? {
-                let added = roots.add(certificate);
-                added.map_err(|error| content(CA_FILE, error.to_string()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if is_demanded { verifier } else { verifier.allow_unauthenticated() };
-            let verifier = verifier.build();
-            let verifier = verifier.map_err(|error| content(CA_FILE, error.to_string()))?;
+    let builder = builder.map_err(|error| error.to_string())?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+    let verifier = match asked {
+        Certificates::Unasked => None,
+        Certificates::Welcome => Some(verifier.allow_unauthenticated().build()),
+        Certificates::Demanded => Some(verifier.build()),
+    };
+    let builder = match verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => {
+            let verifier = verifier.map_err(|error| error.to_string())?;
             builder.with_client_cert_verifier(Arc::new(Recording(verifier)))
         }
     };
-    let identity = credentials::read_identity(folder)?.certified_key(folder)?;
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+    let mut config = builder.with_cert_resolver(identity);
     config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
 }

@@ -146,7 +146,7 @@ impl Entrance {
         };
         // Small messages go at once; where that cannot be set, they go a little later.
         let _ = stream.set_nodelay(true);
-        Some(Connection { stream: Either::Left(stream), peer, place: place })
+        Some(Connection { stream: Either::Left(stream), peer, place })
     }
 }
 

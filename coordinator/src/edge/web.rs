@@ -113,7 +113,7 @@ struct Entry {
 /// Lets through what may pass.
 async fn auth(State(entry): State<Entry>, request: Request, next: Next) -> Response {
     let mut response = match entry.edge.judge(&request) {
-        Err(refused) => refused,
+        Err(refused) => *refused,
         Ok(()) => {
             let made = timeout(ANSWER_WAIT, async {
                 let _place = entry.places.acquire().await;
@@ -136,7 +136,7 @@ async fn auth(State(entry): State<Entry>, request: Request, next: Next) -> Respo
 
 impl Edge {
     /// Passes a request, or gives what is answered instead.
-    fn judge(&self, request: &Request) -> Result<(), Response> {
+    fn judge(&self, request: &Request) -> Result<(), Box<Response>> {
         let headers = request.headers();
         let host = text(headers, &header::HOST);
         if !self.is_known_host(host) {
@@ -144,12 +144,12 @@ impl Edge {
             self.turned_away(peer, "a request under a name that is not this host's");
             let told = "without --credentials the pages are shown as localhost, 127.0.0.1 or the \
                         address of --http alone\n";
-            return Err((StatusCode::MISDIRECTED_REQUEST, told).into_response());
+            return Err(Box::new((StatusCode::MISDIRECTED_REQUEST, told).into_response()));
         }
         if !is_safe(request.method()) && is_foreign(headers, host) {
             self.turned_away(peer(request), "a request that a page of another site sent");
             let told = "another site's page sent this request\n";
-            return Err((StatusCode::FORBIDDEN, told).into_response());
+            return Err(Box::new((StatusCode::FORBIDDEN, told).into_response()));
         }
         if OPEN_PATHS.contains(&request.uri().path()) || self.has_session(headers) {
             return Ok(());
@@ -157,9 +157,9 @@ impl Edge {
         let shown = text(headers, &header::AUTHORIZATION);
         let wants_page = text(headers, &header::ACCEPT).is_some_and(|it| it.contains("text/html"));
         if self.is_secured() && shown.is_none() && wants_page && is_safe(request.method()) {
-            return Err(Redirect::to(LOGIN_PATH).into_response());
+            return Err(Box::new(Redirect::to(LOGIN_PATH).into_response()));
         }
-        self.admit(Role::Client, shown, peer(request)).map_err(refused)
+        self.admit(Role::Client, shown, peer(request)).map_err(|refusal| Box::new(refused(refusal)))
     }
 
     fn has_session(&self, headers: &HeaderMap) -> bool {
