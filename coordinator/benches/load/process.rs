@@ -44,6 +44,12 @@ impl State {
         self.directory.path().join("coordinator.log")
     }
 
+    /// Leaves the state directory somewhere else.
+    pub fn keep(&self, folder: &Path) -> anyhow::Result<()> {
+        fs::rename(self.directory.path().join("state"), folder)
+            .with_context(|| format!("--keep {}", folder.display()))
+    }
+
     /// What the store takes on disk.
     pub fn bytes(&self) -> anyhow::Result<u64> {
         let mut bytes = 0;

@@ -1,6 +1,7 @@
 //! Throughput: no-op trials through the real coordinator and store. A worker reports the outcome
 //! of each trial of a cohort as soon as it has the lease.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ pub struct Options {
     /// Slots of a worker
     #[arg(long, default_value_t = 16)]
     slots: usize,
+    /// Leaves the state directory here, to look at it
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
 }
 
 impl Options {
@@ -44,13 +48,13 @@ impl Options {
 
     /// Trials of one epoch in cohorts of 16.
     pub fn of_one_epoch(trials: u64) -> Options {
-        Options { trials, cohort: 16, epochs: 1, workers: 16, slots: 16 }
+        Options { trials, cohort: 16, epochs: 1, workers: 16, slots: 16, keep: None }
     }
 }
 
 /// Runs the trials and prints the figures.
 pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
-    let Options { trials, cohort, epochs, workers, slots } = *options;
+    let Options { trials, cohort, epochs, workers, slots, .. } = *options;
     let state = State::new(bench, &sweep::yaml(trials, cohort))?;
     let started = Instant::now();
     let mut coordinator = Coordinator::start(bench, &state).await?;
@@ -77,6 +81,10 @@ pub async fn run(bench: &Bench, options: &Options) -> anyhow::Result<()> {
         after.peak_mib,
         mebibytes(state.bytes()?),
     );
+    if let Some(folder) = &options.keep {
+        coordinator.kill().await?;
+        state.keep(folder)?;
+    }
     Ok(())
 }
 

@@ -180,6 +180,7 @@ impl Listing {
         let names: Vec<String> = self.columns.iter().map(|it| it.name.clone()).collect();
         let part = TablePart { columns: self.columns, rows: self.rows, ..TablePart::default() };
         let table = laid_out(vec![part], PAGE_TRIALS);
+        let to = |page| address(of, filter, &filter.sort, filter.down, page);
         html! {
             p {
                 @if found == 0 { "No trials match." } @else {
@@ -191,8 +192,8 @@ impl Listing {
             }
             (rows(&table, &names, of, filter))
             nav.pages aria-label="Pages" {
-                @if page > 1 { a href=(address(of, filter, &filter.sort, filter.down, page - 1)) rel="prev" { "← previous" } }
-                @if first + shown < found { a href=(address(of, filter, &filter.sort, filter.down, page + 1)) rel="next" { "next →" } }
+                @if page > 1 { a href=(to(page - 1)) rel="prev" { "← previous" } }
+                @if first + shown < found { a href=(to(page + 1)) rel="next" { "next →" } }
             }
         }
     }
@@ -210,18 +211,24 @@ fn rows(table: &LaidOut, names: &[String], of: &str, filter: &Filter) -> Markup 
                     }
                 }
                 tbody {
-                    @for row in &table.page.rows {
-                        tr {
-                            @for (at, (column, cell)) in table.page.columns.iter().zip(row).enumerate() {
-                                td class=[column.is_numeric.then_some("number")] {
-                                    @if let PageCell::Plain(text) = cell {
-                                        @if at == 0 {
-                                            a href=(format!("{of}/trials/{}", encoded(text))) { (text) }
-                                        } @else { (text) }
-                                    }
-                                }
-                            }
+                    @for cells in &table.page.rows { (row(table, cells, of)) }
+                }
+            }
+        }
+    }
+}
+
+fn row(table: &LaidOut, cells: &[PageCell], of: &str) -> Markup {
+    html! {
+        tr {
+            @for (at, (column, cell)) in table.page.columns.iter().zip(cells).enumerate() {
+                td class=[column.is_numeric.then_some("number")] {
+                    @match cell {
+                        PageCell::Plain(id) if at == 0 => {
+                            a href=(format!("{of}/trials/{}", encoded(id))) { (id) }
                         }
+                        PageCell::Plain(text) => (text),
+                        PageCell::Summary { mean, .. } => (mean),
                     }
                 }
             }

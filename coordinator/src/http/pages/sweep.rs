@@ -16,6 +16,8 @@ use crate::http::api::listed;
 use crate::query::{Reader, Shown};
 use crate::render;
 
+/// What stands in a field that says nothing.
+const OF_FILE: &str = "as the file says";
 /// Rows of the results that a page shows.
 const ROWS_MAX: usize = 200;
 
@@ -125,12 +127,12 @@ fn results_section(
     html! {
         h2 #results-title { "Results" }
         form.layout method="get" action=(format!("/sweeps/{of}")) aria-labelledby="results-title" {
-            label { "Rows " input name="rows" value=(layout.rows) placeholder="as the file says"; }
-            label { "Columns " input name="columns" value=(layout.columns) placeholder="as the file says"; }
+            label { "Rows " input name="rows" value=(layout.rows) placeholder=(OF_FILE); }
+            label { "Columns " input name="columns" value=(layout.columns) placeholder=(OF_FILE); }
             label {
                 "Metric "
                 select name="metric" {
-                    option value="" { "as the file says" }
+                    option value="" { (OF_FILE) }
                     @for shown in Shown::ALL {
                         option value=(shown.name()) selected[shown.name() == layout.metric] {
                             (shown.name())
@@ -171,16 +173,15 @@ fn figures(sweep: &Sweep) -> Markup {
     let ended = counts.completed + counts.diverged + counts.failed + counts.cancelled;
     let version = format!("{ended}-{}", sweep.configs);
     let api = format!("/api/v1/sweeps/{}", encoded(&sweep.name));
+    let plot = figure(&format!("{api}/plot.svg"), &version, "The metric by parameter");
+    let curves = figure(&format!("{api}/curves.svg"), &version, "Learning curves with the gate");
     html! {
         section #figures {
             h2 { "Figures" }
             @if ended == 0 {
                 p { "None before a trial has ended." }
             } @else {
-                div.figures {
-                    (figure(&format!("{api}/plot.svg"), &version, "The metric by parameter"))
-                    (figure(&format!("{api}/curves.svg"), &version, "Learning curves with the gate"))
-                }
+                div.figures { (plot) (curves) }
             }
         }
     }
