@@ -82,7 +82,7 @@ impl HeatFigure<'_> {
         let sizes = field.cells.values().map(|cell| cell.values.len());
         if let Some(replicates) = notes::replicates(sizes) {
             let best = if self.lower_is_better { "; the lowest is framed" } else { "" };
-            notes.push(format!("Mean of {replicates}{best}."));
+            notes.push(format!("{replicates}{best}."));
         }
         if dropped {
             notes.push(format!("The first {SIDE_MAX} columns and rows are drawn."));
@@ -113,7 +113,9 @@ impl HeatFigure<'_> {
                 (rect.x + *column as f64 * size.0, rect.bottom() - (*row as f64 + 1.0) * size.1);
             let centre = (at.0 + size.0 / 2.0, at.1 + size.1 / 2.0 + 0.36 * VALUE_SIZE);
             canvas.begin("cell", &self.cell_title(field, (*column, *row), cell));
-            let inner = ((at.0 + 0.5, at.1 + 0.5), (size.0 - 1.0, size.1 - 1.0));
+            // Between small cells a gap would be all that is seen.
+            let gap = if size.0.min(size.1) >= 8.0 { 0.5 } else { 0.0 };
+            let inner = ((at.0 + gap, at.1 + gap), (size.0 - 2.0 * gap, size.1 - 2.0 * gap));
             match (cell.summary, values(cell)) {
                 (Some(summary), Some((value, std))) => {
                     let share = colours.scale.at(factor * summary.mean);
@@ -150,14 +152,15 @@ impl HeatFigure<'_> {
             if !self.lower_is_better || !is_best(&cell) {
                 continue;
             }
+            let inset = (size.0.min(size.1) / 6.0).min(2.0);
             let at = (
-                rect.x + *column as f64 * size.0 + 2.0,
-                rect.bottom() - (*row as f64 + 1.0) * size.1 + 2.0,
+                rect.x + *column as f64 * size.0 + inset,
+                rect.bottom() - (*row as f64 + 1.0) * size.1 + inset,
             );
-            let stroke = Stroke::solid("#ffffff", 3.5);
-            canvas.outline("best", at, (size.0 - 4.0, size.1 - 4.0), stroke);
-            let stroke = Stroke::solid("#111111", 1.5);
-            canvas.outline("best-line", at, (size.0 - 4.0, size.1 - 4.0), stroke);
+            let inner = (size.0 - 2.0 * inset, size.1 - 2.0 * inset);
+            // On any colour one of the two is seen.
+            canvas.outline("best", at, inner, Stroke::solid("#ffffff", 3.5));
+            canvas.outline("best-line", at, inner, Stroke::solid("#111111", 1.5));
         }
     }
 

@@ -123,13 +123,17 @@ impl LineFigure<'_> {
                 true => " ± sample standard deviation; faint dots are trials",
                 false => "",
             };
-            notes.push(format!("Mean of {replicates}{spread}."));
+            notes.push(format!("{replicates}{spread}."));
         }
         if group_count > groups.len() {
             notes.push(format!(
                 "{} of {group_count} groups are drawn: --where PARAMETER=VALUE narrows them.",
                 groups.len()
             ));
+        }
+        let least = cells().filter_map(|(_, cell)| Some(cell.summary?.min));
+        if self.log_y && least.fold(f64::INFINITY, f64::min) <= 0.0 {
+            notes.push("Values of 0 have no place on a logarithmic axis.".into());
         }
         notes.extend(more);
         notes
@@ -211,9 +215,11 @@ impl LineFigure<'_> {
     ) {
         for (setting, cell) in &group.cells {
             let Some(x) = place(setting) else { continue };
+            // Many of them darken each other.
+            let opacity = if cell.values.len() > 20 { 0.18 } else { 0.45 };
             for value in cell.values.iter().filter(|_| cell.values.len() > 1) {
                 let (x, y) = panel.point(x, panel.y.at(self.measure.factor * value));
-                canvas.dot("trial", (x + DOT_ASIDE, y), 2.3, group.mark.colour, 0.45);
+                canvas.dot("trial", (x + DOT_ASIDE, y), 2.3, group.mark.colour, opacity);
             }
         }
     }

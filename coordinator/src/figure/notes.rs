@@ -13,8 +13,9 @@ pub(super) fn of_trials(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if !axes.pool.is_empty() {
-        let pooled: Vec<String> = axes.pool.iter().map(|at| param(&trials.params()[*at])).collect();
-        notes.push(format!("Replicates are seeds and {}.", listed(&pooled)));
+        let mut pooled = vec!["seeds".to_owned()];
+        pooled.extend(axes.pool.iter().map(|at| param(&trials.params()[*at])));
+        notes.push(format!("Replicates are {}.", listed(&pooled)));
     }
     if !axes.choice.is_empty() {
         let chosen: Vec<String> =
@@ -44,7 +45,7 @@ pub(super) fn lost(counts: Counts, with_unfinished: bool) -> Option<String> {
     (!words.is_empty()).then(|| format!("Not in the mean: {} {trials}.", listed(&words)))
 }
 
-/// `2 trials`, `1 to 3 trials`: how many there are behind a mean.
+/// `Mean of 2 trials`, `Mean of 1 to 3 trials`, `One trial each`.
 pub(super) fn replicates(counts: impl IntoIterator<Item = usize>) -> Option<String> {
     let mut least = usize::MAX;
     let mut most = 0;
@@ -53,9 +54,9 @@ pub(super) fn replicates(counts: impl IntoIterator<Item = usize>) -> Option<Stri
     }
     match (least, most) {
         (_, 0) => None,
-        (1, 1) => Some("1 trial".into()),
-        (least, most) if least == most => Some(format!("{most} trials")),
-        (least, most) => Some(format!("{least} to {most} trials")),
+        (1, 1) => Some("One trial each".into()),
+        (least, most) if least == most => Some(format!("Mean of {most} trials")),
+        (least, most) => Some(format!("Mean of {least} to {most} trials")),
     }
 }
 

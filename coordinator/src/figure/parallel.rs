@@ -91,7 +91,7 @@ impl ParallelFigure<'_> {
     fn notes(&self, lines: &[&Cell], line_count: usize, more: Vec<String>) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(replicates) = notes::replicates(lines.iter().map(|cell| cell.values.len())) {
-            notes.push(format!("A line is a config: the mean of {replicates}."));
+            notes.push(format!("A line is a config. {replicates}."));
         }
         if line_count > lines.len() {
             notes.push(format!("The {LINES_MAX} lowest of {line_count} configs are drawn."));

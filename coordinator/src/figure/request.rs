@@ -178,6 +178,11 @@ impl Plot {
                 figure: "a parallel figure",
                 instead: "--by names its axes",
             }),
+            (Kind::Heat | Kind::Parallel, _) if self.log_y => Err(FigureError::NotHere {
+                flag: "--log-y",
+                figure: "a heat map or a parallel figure",
+                instead: "their scale is logarithmic where values span a decade",
+            }),
             (Kind::Heat, Some(by)) if by.len() != 1 => Err(FigureError::Rows { count: by.len() }),
             (Kind::Line | Kind::Heat | Kind::Parallel, _) => Ok(()),
         }

@@ -9,6 +9,9 @@ use super::text::FAMILY;
 /// Coordinates beyond this are cut off: they would lie far outside of any figure.
 const COORDINATE_MAX: f64 = 1e6;
 
+/// A rectangle of less is none.
+const SIDE_MIN: f64 = 0.01;
+
 /// How a line is drawn.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Stroke {
@@ -126,12 +129,19 @@ impl Canvas {
         let _ = writeln!(self.body, r#"" fill="{fill}" fill-opacity="{}"/>"#, number(opacity));
     }
 
+    /// Nothing where it would have no area.
     pub fn rect(&mut self, class: &str, at: Point, size: Point, fill: &str, opacity: f64) {
+        if size.0.min(size.1) < SIDE_MIN {
+            return;
+        }
         self.shape(class, at, size);
         let _ = writeln!(self.body, r#" fill="{fill}" fill-opacity="{}"/>"#, number(opacity));
     }
 
     pub fn outline(&mut self, class: &str, at: Point, size: Point, stroke: Stroke) {
+        if size.0.min(size.1) < SIDE_MIN {
+            return;
+        }
         self.shape(class, at, size);
         self.body.push_str(r#" fill="none""#);
         self.stroke(stroke);
@@ -144,8 +154,8 @@ impl Canvas {
             r#"<rect class="{class}" x="{}" y="{}" width="{}" height="{}""#,
             number(at.0),
             number(at.1),
-            number(size.0.max(0.0)),
-            number(size.1.max(0.0))
+            number(size.0),
+            number(size.1)
         );
     }
 

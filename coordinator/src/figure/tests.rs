@@ -215,6 +215,25 @@ fn line_figure_has_a_marker_per_mean_and_a_dot_per_trial() {
 }
 
 #[test]
+fn logarithmic_axes_are_refused_by_zero_alone() {
+    let of = |value: f64| {
+        let settings = [1, 2].map(|depth| vec![whole(depth)]);
+        let rows: Vec<Row> = settings
+            .into_iter()
+            .zip([0.5, value])
+            .map(|(settings, value)| Row(settings, 0, "completed", value))
+            .collect();
+        Answers::new(&["depth"], &rows).plot(Plot { log_y: true, ..plot(Kind::Line) }).unwrap()
+    };
+    let svg = of(0.005);
+    assert_eq!(texts(&svg, "tick-y"), ["0.5", "1", "2", "5", "10", "20", "50"]);
+    assert!(!notes(&svg).contains("logarithmic"));
+    let svg = of(0.0);
+    assert!(notes(&svg).contains("Values of 0 have no place on a logarithmic axis."));
+    assert_eq!(texts(&svg, "tick-y")[0], "0");
+}
+
+#[test]
 fn words_stand_beside_each_other_in_the_order_of_the_file() {
     let svg = Answers::small().plot(line("activation")).unwrap();
     assert_eq!(texts(&svg, "tick-x"), ["relu", "grelu"]);
@@ -368,6 +387,8 @@ fn mistakes_name_what_is_accepted() {
     assert!(text(Plot { by: rows, ..plot(Kind::Heat) }).contains("--by names 2"));
     let x = text(Plot { x: Some("depth".into()), ..plot(Kind::Parallel) });
     assert!(x.starts_with("--x is not for a parallel figure"), "{x}");
+    let log = text(Plot { log_y: true, ..plot(Kind::Heat) });
+    assert!(log.starts_with("--log-y is not for a heat map"), "{log}");
     let condition = |it: &str| text(Plot { conditions: vec![it.into()], ..plot(Kind::Line) });
     assert!(condition("depth").contains("PARAMETER=VALUE is accepted"));
     let value = condition("activation=rellu");
@@ -546,6 +567,7 @@ proptest! {
             Request::Plot(plot) => {
                 // A heat map has room for two of three parameters.
                 let best_by = (plot.kind == Kind::Heat).then(|| "val_error".to_owned());
+                let log_y = log_y && plot.kind == Kind::Line;
                 Request::Plot(Plot { sweep: name, log_y, best_by, ..plot })
             }
             Request::Curves(curves) => Request::Curves(Curves { sweep: name, ..curves }),

@@ -434,7 +434,8 @@ fn a_reader_that_leaves_early_is_no_failure() {
 #[test]
 fn every_command_has_help() {
     let folder = tempfile::tempdir().unwrap();
-    let commands = "plan list status workers table expect probe trial logs data".split(' ');
+    let commands =
+        "plan list status workers table expect probe trial logs data plot curves".split(' ');
     for command in commands.chain(["data check", "data fetch"]) {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let text = printed(run_in(folder.path(), &arguments));
