@@ -12,6 +12,7 @@ pub mod params;
 pub mod philox;
 pub mod report;
 pub mod spec;
+pub mod weights;
 pub mod work;
 
 #[cfg(feature = "edge")]

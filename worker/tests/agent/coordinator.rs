@@ -157,6 +157,7 @@ impl Session {
             params: format!("{{\"epochs\": {epochs}}}"),
             seed: *seed,
             epochs_stored: 0,
+            keeps_weights: false,
         });
         let cohort = Some(wire::TrainCohort { cohort, trials: trials.collect() });
         self.tell(to_worker::Message::Lease(wire::Lease { slot, cohort })).await;
