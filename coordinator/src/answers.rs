@@ -24,6 +24,7 @@ use tokio_stream::Stream;
 
 use crate::driver::{Driven, Inbox};
 use crate::query::{QueryError, Reader};
+use crate::weights::Weights;
 
 pub use live::state_of;
 pub use logs::Logs;
@@ -61,6 +62,7 @@ pub struct Answers {
     driven: Driven,
     state: Arc<PathBuf>,
     logs: Arc<Logs>,
+    weights: Arc<Weights>,
     turns: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -74,6 +76,7 @@ impl Answers {
         Answers {
             inbox,
             driven,
+            weights: Arc::new(Weights::new(state.clone())),
             state: Arc::new(state),
             logs: Arc::default(),
             turns: Arc::new(Semaphore::new(READERS_MAX)),
@@ -84,6 +87,22 @@ impl Answers {
     /// Questions to workers for their logs.
     pub fn logs(&self) -> Arc<Logs> {
         Arc::clone(&self.logs)
+    }
+
+    /// The weights that are kept.
+    pub fn weights(&self) -> Arc<Weights> {
+        Arc::clone(&self.weights)
+    }
+
+    /// The weights of a trial of a sweep, or of its best one where `trial` is empty: what they are
+    /// of, then their bytes.
+    pub async fn model(
+        &self,
+        sweep: String,
+        trial: String,
+    ) -> Result<InParts<wire::ModelPart>, AnswerError> {
+        let request = wire::GetModelRequest { sweep, trial };
+        self.stream(move |reader, send| reader.model(&request, send)).await
     }
 
     /// What the driver shows.

@@ -119,8 +119,13 @@ mod tests {
 
     #[test]
     fn the_lowest_error_of_each_config_is_kept_and_of_equal_ones_the_earlier() {
-        let all =
-            [of(1, 1, 0.2, 5), of(2, 1, 0.1, 9), of(3, 1, 0.1, 7), of(4, 2, 0.9, 1), of(5, 2, 0.9, 1)];
+        let all = [
+            of(1, 1, 0.2, 5),
+            of(2, 1, 0.1, 9),
+            of(3, 1, 0.1, 7),
+            of(4, 2, 0.9, 1),
+            of(5, 2, 0.9, 1),
+        ];
         assert_eq!(kept(Keep::Best, &all), trials(&[3, 4]));
         assert_eq!(kept(Keep::Top(1), &all), trials(&[3]));
         assert_eq!(kept(Keep::Top(3), &all), trials(&[1, 2, 3]));

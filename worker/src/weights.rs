@@ -168,8 +168,11 @@ impl Task {
             let attempt = self.due.front().copied().filter(|_| self.store.is_some());
             let Some(attempt) = attempt else {
                 let until = if self.unknown.is_empty() { look_at } else { look_at.min(again_at) };
-                match timeout(until.saturating_duration_since(Instant::now()), self.inlet.news.recv())
-                    .await
+                match timeout(
+                    until.saturating_duration_since(Instant::now()),
+                    self.inlet.news.recv(),
+                )
+                .await
                 {
                     Ok(Some(news)) => self.take(news).await,
                     Ok(None) => return,

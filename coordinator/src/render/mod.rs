@@ -19,6 +19,7 @@ mod tests;
 pub(crate) use expect::{claim_facts, word as verdict_word};
 pub use expect::{contradicted, expectations, expectations_json};
 pub(crate) use grid::Grid;
+pub use number::percent;
 pub(crate) use number::{Unit, duration};
 pub use probe::{probe, probe_json};
 pub use style::{Style, printable};

@@ -65,7 +65,7 @@ pub async fn serve(
 ) -> Result<(), ServerError> {
     let Services { inbox, driven, answers, store, rpc_seconds } = services;
     let readers = TaskTracker::new();
-    let workers = Workers::new(inbox.clone(), answers.logs(), readers.clone(), store.into());
+    let workers = Workers::new(inbox.clone(), &answers, readers.clone(), store.into());
     let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);

@@ -12,8 +12,10 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 /// Methods of our own services; any other is one label, so that a scanner makes no series.
-const METHODS: [&str; 9] = [
+const METHODS: [&str; 12] = [
     "/gradsweep.v1.WorkerService/Attach",
+    "/gradsweep.v1.WorkerService/OfferWeights",
+    "/gradsweep.v1.WorkerService/PutWeights",
     "/gradsweep.v1.SweepService/ListSweeps",
     "/gradsweep.v1.SweepService/GetSweep",
     "/gradsweep.v1.SweepService/GetTable",
@@ -21,6 +23,7 @@ const METHODS: [&str; 9] = [
     "/gradsweep.v1.SweepService/GetProbe",
     "/gradsweep.v1.SweepService/GetTrial",
     "/gradsweep.v1.SweepService/GetLog",
+    "/gradsweep.v1.SweepService/GetModel",
     "/gradsweep.v1.SweepService/ListWorkers",
 ];
 

@@ -541,7 +541,8 @@ fn strokes_needs_a_network_but_a_small_one_does() {
 fn the_best_epochs_weights_are_written_where_the_lease_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let common = r#""depth":2,"width":16,"batch_size":100,"train_examples":500,"epochs":3"#;
-    let mut cohort = cohort(common, &[(r#""activation":"grelu","tau":2"#, 1), (r#""activation":"relu""#, 2)], 0);
+    let mut cohort =
+        cohort(common, &[(r#""activation":"grelu","tau":2"#, 1), (r#""activation":"relu""#, 2)], 0);
     cohort.trials[0].keeps_weights = true;
     let recorder = run(again(cohort.clone(), 4), folder.path());
     let written = weights::files(folder.path()).expect("readable");
