@@ -16,6 +16,7 @@ pub mod params;
 pub mod philox;
 pub mod report;
 pub mod spec;
+pub mod weights;
 pub mod work;
 
 #[cfg(feature = "edge")]

@@ -340,6 +340,26 @@ fn further_top_level_keys() {
 }
 
 #[test]
+fn what_is_kept_is_a_word_or_a_number_of_the_best() {
+    let accepted = "accepted: best (of each config), all, none, or {top: K}";
+    let shown = errors(&with("keep: bset\n"));
+    has(&shown, &["`keep` cannot be the text \"bset\"", "a.yaml:4:7", accepted]);
+    has(&shown, &["did you mean `best`?"]);
+    for wrong in ["keep: null\n", "keep: 3\n", "keep: [best]\n", "keep: true\n"] {
+        has(&errors(&with(wrong)), &["`keep` cannot be", accepted]);
+    }
+    for wrong in ["0", "-1", "1.5", "all", "1000001"] {
+        let shown = errors(&with(&format!("keep: {{top: {wrong}}}\n")));
+        has(&shown, &["`top` cannot be", "accepted: a whole number from 1 to 1000000"]);
+    }
+    has(&errors(&with("keep: {}\n")), &["`keep` does not say how many", "accepted: {top: K}"]);
+    let shown = errors(&with("keep: {top: 3, tpo: 4}\n"));
+    has(&shown, &["unknown key `tpo` of `keep`", "did you mean `top`?"]);
+    let shown = errors_with(&with("keep: best\n"), &set("keep.top=3"));
+    has(&shown, &["`keep` has no entry `top`", "accepted: `keep` as a whole"]);
+}
+
+#[test]
 fn overlays() {
     let text = with("overlays:\n  small: {base.width: 8}\n  tiny: {seeds: 1}\n");
     let options = Options { overlay: Some("smal".into()), ..Options::default() };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use common::config::{Config, Param, Value};
 use common::ids::TrialId;
 use common::params;
-use common::spec::{Budget, Counts, Fusion, Options, Sweep, TableSpec, load};
+use common::spec::{Budget, Counts, Fusion, Keep, Options, Sweep, TableSpec, keep_of, load};
 use proptest::prelude::*;
 
 fn sweep(text: &str) -> Sweep {
@@ -355,6 +355,7 @@ const EVERY_KEY: &str = "name: a\nmodel: mlp\ndata: mnist\nbase: {lr: 1e-3, p: .
     exclude: [{tau: [1, 2]}]\nseeds: 3\nresources: {gpus: 1}\n\
     table: {rows: tau, columns: [activation], metric: test_error}\n\
     fusion: off\npriority: -2\nbudget: {hours: 2, failures: 3, same_error: 5}\n\
+    keep: {top: 4}\n\
     overlays:\n  small: {base.width: 8, grid: {tau: 1}}\n";
 
 #[test]
@@ -364,6 +365,7 @@ fn every_key_is_read() {
     assert_eq!((sweep.fusion, sweep.priority, sweep.resources_gpus), (Fusion::Off, -2, 1));
     let budget = Budget { hours: Some(2.0), failures: Some(3), same_error: Some(5) };
     assert_eq!(sweep.budget, budget);
+    assert_eq!(sweep.keep, Keep::Top(4));
     let (rows, columns) = (vec![Param::Tau], vec![Param::Activation]);
     let table = TableSpec { rows, columns, metric: Some("test_error".into()) };
     assert_eq!(sweep.table, table);
@@ -373,6 +375,25 @@ fn every_key_is_read() {
     }
     assert_eq!(with("fusion: auto").fusion, Fusion::Auto);
     assert_eq!(with("fusion: 8").fusion, Fusion::Size(8));
+}
+
+#[test]
+fn what_is_kept_is_read_from_the_resolved_file_alone() {
+    assert_eq!(with("seeds: 2").keep, Keep::Best, "of each config, where nothing is said");
+    for keep in [Keep::Best, Keep::All, Keep::None, Keep::Top(7)] {
+        let sweep = with(&format!("keep: {keep}"));
+        assert_eq!((sweep.keep, keep_of(&sweep.yaml)), (keep, keep));
+    }
+    let sets = |flag: &str| Options { sets: vec![flag.into()], ..Options::default() };
+    let (sweep, _) = load(EVERY_KEY, "a.yaml", &sets("keep=none")).expect("valid");
+    assert_eq!((sweep.keep, sweep.are_points_set), (Keep::None, false));
+    assert_eq!(keep_of("not: [a sweep"), Keep::Best);
+}
+
+#[test]
+fn what_is_kept_is_no_part_of_a_trial() {
+    let ids = |text: &str| with(text).expand().map(|(_, id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids("keep: none"), ids("keep: all"));
 }
 
 /// Parameters with the spellings of some of their values: each inner list is one value.

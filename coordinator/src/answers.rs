@@ -28,6 +28,7 @@ use crate::driver::{Driven, Inbox};
 use crate::gpus::Gpus;
 use crate::query::{QueryError, Reader};
 use crate::rpc::gpus;
+use crate::weights::Weights;
 
 pub use live::state_of;
 pub use logs::Logs;
@@ -73,6 +74,7 @@ pub struct Answers {
     gpus: Gpus,
     state: Arc<PathBuf>,
     logs: Arc<Logs>,
+    weights: Arc<Weights>,
     turns: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -87,6 +89,7 @@ impl Answers {
             inbox,
             driven,
             gpus,
+            weights: Arc::new(Weights::new(state.clone())),
             state: Arc::new(state),
             logs: Arc::default(),
             turns: Arc::new(Semaphore::new(READERS_MAX)),
@@ -97,6 +100,22 @@ impl Answers {
     /// Questions to workers for their logs.
     pub fn logs(&self) -> Arc<Logs> {
         Arc::clone(&self.logs)
+    }
+
+    /// The weights that are kept.
+    pub fn weights(&self) -> Arc<Weights> {
+        Arc::clone(&self.weights)
+    }
+
+    /// The weights of a trial of a sweep, or of its best one where `trial` is empty: what they are
+    /// of, then their bytes.
+    pub async fn model(
+        &self,
+        sweep: String,
+        trial: String,
+    ) -> Result<InParts<wire::ModelPart>, AnswerError> {
+        let request = wire::GetModelRequest { sweep, trial };
+        self.stream(move |reader, send| reader.model(&request, send)).await
     }
 
     /// What the driver shows.

@@ -11,6 +11,7 @@ mod failures;
 mod inbox;
 mod points;
 mod restore;
+mod unkept;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::rpc::outgoing::{Outgoing, Outlet};
 use commits::{Answer, Commits, Failed, Then};
 use failures::Failures;
 use inbox::{Application, Request};
+use unkept::Unkept;
 
 pub use inbox::{Done, Driven, Health, Inbox, Stopped};
 pub use points::mistakes;
@@ -113,6 +115,7 @@ pub struct Driver {
     applying: Option<Application>,
     closing: bool,
     failures: Failures,
+    unkept: Unkept,
     metrics: Arc<Metrics>,
     publisher: Publisher,
 }
@@ -161,6 +164,7 @@ impl Driver {
             applying: None,
             closing: false,
             failures: Failures::default(),
+            unkept: restored.unkept,
             metrics,
             publisher,
         };
@@ -263,7 +267,12 @@ impl Driver {
                 tracing::info!("{}", expansion::told(&name, applied));
                 self.on_applied(&name, applied).await;
             }
-            Some(event) => self.apply(event).await,
+            Some(event) => {
+                if let Event::SweepApplied(header) = &event {
+                    self.unkept.note(&header.name, &header.yaml);
+                }
+                self.apply(event).await;
+            }
             None => {
                 self.expansion = None;
                 self.publisher.stale = true;
@@ -365,6 +374,7 @@ impl Driver {
                 self.send(&worker, session, Outgoing::Welcome { adopted });
             }
             Message::Lease { worker, session, slot, cohort, trials } => {
+                let trials = self.unkept.marked(trials, &self.scheduler);
                 self.send(&worker, session, Outgoing::Lease { slot, cohort, trials });
             }
             Message::Stop { worker, session, attempt } => {
@@ -433,6 +443,7 @@ impl Driver {
         let seconds = self.metrics.store_commit_seconds.clone();
         self.commits = Commits::start(restored.store, seconds).map_err(DriverError::Writer)?;
         self.scheduler = restored.scheduler;
+        self.unkept = restored.unkept;
         self.commits.push(restored.effects, Vec::new()).await;
         self.apply_sweeps(restored.unexpanded);
         self.publisher.stale = true;

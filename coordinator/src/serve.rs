@@ -194,6 +194,12 @@ pub async fn run(
     tasks.spawn_listener(async {
         server::serve(grpc, services, end).await.map_err(ServeError::Rpc)
     });
+    let weights = answers.weights();
+    let end = tasks.listeners.clone();
+    tasks.spawn_listener(async {
+        weights.prune(end).await;
+        Ok(())
+    });
     let web = Web::new(answers, metrics);
     let end = tasks.listeners.clone();
     let before = Arc::clone(&edge);

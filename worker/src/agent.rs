@@ -23,9 +23,10 @@ use crate::rpc::FromTrainer;
 use crate::spool::{Spool, SpoolError};
 use crate::state::StateDirectory;
 use crate::supervisor::Run;
+use crate::weights::{self, Weights};
 
 pub use crate::process::Launch;
-use driver::Driver;
+use driver::{Driver, Folders};
 
 /// Events that wait for the driver. Where it is full a trainer waits with its reports, which is
 /// what a slow disk should come to.
@@ -151,8 +152,12 @@ pub async fn run(settings: Settings, stops: mpsc::Receiver<Stop>) -> Result<Stop
     let weak = inbox.downgrade();
     let folder = settings.launch.checkpoints.clone();
     let (artifacts, forgotten) = Artifacts::keep(folder, settings.state.worker());
+    let (weights, inlet) = Weights::new();
+    let (access, folder) = (settings.coordinator.clone(), settings.launch.checkpoints.clone());
+    tasks.spawn(weights::run(inlet, access, folder));
     let (watch, kill) = (trainers.clone(), kill_all.clone());
-    let driver = Driver::new(settings, artifacts, spool, weak, watch, kill, attach);
+    let folders = Folders { artifacts, weights, spool };
+    let driver = Driver::new(settings, folders, weak, watch, kill, attach);
     // A thread of its own: it waits for the disk.
     let result = spawn_blocking(move || driver.drive(inputs)).await;
     let result = result.expect("the driver does not panic").expect("its inbox is open here");

@@ -1,5 +1,6 @@
 //! The folder of checkpoints, which several workers may share: the files of trials that ended are
-//! removed, and those that nobody has touched for long.
+//! removed, and those that nobody has touched for long. Weights in it that are to be kept go when
+//! the coordinator has them (`weights`), or by age as well.
 //!
 //! Trainers write here and clear up behind themselves; what they cannot know is that a trial ended.
 //! A worker knows it of the attempts whose outcome it reported, and removes files of that number
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::checkpoints::{self, CheckpointFile};
 use common::ids::{AttemptId, TrialId, WorkerId};
+use common::weights;
 use tokio::sync::oneshot;
 
 /// Age at which a checkpoint is given up. One that is in use gets a successor every half minute or
@@ -129,29 +131,33 @@ fn latest(first: AttemptId, more: impl Iterator<Item = AttemptId>) -> HashMap<Tr
 
 /// Removes the files of attempts up to these; returns how many.
 fn forget(folder: &Path, ended: &HashMap<TrialId, u32>) -> io::Result<u64> {
-    remove(checkpoints::files(folder)?, |file| {
+    let has_ended = |file: &CheckpointFile| {
         let attempt = file.name.attempt;
-        Ok(ended.get(&attempt.trial).is_some_and(|number| attempt.number <= *number))
-    })
+        ended.get(&attempt.trial).is_some_and(|number| attempt.number <= *number)
+    };
+    let files = checkpoints::files(folder)?.into_iter().filter(has_ended);
+    remove(files.map(|file| file.path), |_| Ok(true))
 }
 
 /// Removes what has not been touched for so long; returns how many.
 fn expire(folder: &Path, now: SystemTime, untouched_max: Duration) -> io::Result<u64> {
-    remove(checkpoints::files(folder)?, |file| {
-        let touched = fs::metadata(&file.path)?.modified()?;
+    let files = checkpoints::files(folder)?.into_iter().map(|file| file.path);
+    let files = files.chain(weights::files(folder)?.into_iter().map(|file| file.path));
+    remove(files, |path| {
+        let touched = fs::metadata(path)?.modified()?;
         Ok(now.duration_since(touched).is_ok_and(|age| age > untouched_max))
     })
 }
 
 /// A file that went meanwhile is what was wanted; another that cannot go holds up none.
 fn remove(
-    files: Vec<CheckpointFile>,
-    is_superfluous: impl Fn(&CheckpointFile) -> io::Result<bool>,
+    files: impl Iterator<Item = PathBuf>,
+    is_superfluous: impl Fn(&Path) -> io::Result<bool>,
 ) -> io::Result<u64> {
     let (mut count, mut refused) = (0, Ok(()));
-    for file in files {
-        let removed = is_superfluous(&file).and_then(|is_superfluous| match is_superfluous {
-            true => fs::remove_file(&file.path).map(|()| 1),
+    for path in files {
+        let removed = is_superfluous(&path).and_then(|is_superfluous| match is_superfluous {
+            true => fs::remove_file(&path).map(|()| 1),
             false => Ok(0),
         });
         match removed {
@@ -216,14 +222,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let old = write(folder.path(), attempt(1, 1), 1);
         let recent = write(folder.path(), attempt(2, 1), 1);
+        let unwanted = weights::WeightsName(attempt(1, 1)).path(folder.path());
+        fs::create_dir(weights::folder(folder.path())).expect("ours");
+        fs::write(&unwanted, "").expect("writable");
         let now = time_of(folder.path(), "test").expect("writable");
         let hour = Duration::from_secs(3600);
-        for (path, age) in [(&old, UNTOUCHED_MAX + hour), (&recent, UNTOUCHED_MAX - hour)] {
+        let (past, not_yet) = (UNTOUCHED_MAX + hour, UNTOUCHED_MAX - hour);
+        for (path, age) in [(&old, past), (&unwanted, past), (&recent, not_yet)] {
             let file = File::options().write(true).open(path).expect("ours");
             file.set_modified(now - age).expect("ours");
         }
-        assert_eq!(expire(folder.path(), now, UNTOUCHED_MAX).expect("ours"), 1);
-        assert!(!old.exists() && recent.exists());
-        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+        assert_eq!(expire(folder.path(), now, UNTOUCHED_MAX).expect("ours"), 2);
+        assert!(!old.exists() && !unwanted.exists() && recent.exists());
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 2);
     }
 }

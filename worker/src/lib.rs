@@ -19,3 +19,4 @@ pub mod spool;
 pub mod state;
 pub mod stderr;
 pub mod supervisor;
+mod weights;

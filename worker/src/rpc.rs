@@ -226,7 +226,7 @@ fn attempt_id(attempt: &wire::AttemptId) -> Result<AttemptId, RpcError> {
     Ok(AttemptId { trial, number: attempt.attempt })
 }
 
-fn to_wire(attempt: AttemptId) -> wire::AttemptId {
+pub(crate) fn to_wire(attempt: AttemptId) -> wire::AttemptId {
     wire::AttemptId { trial: attempt.trial.to_string(), attempt: attempt.number }
 }
 

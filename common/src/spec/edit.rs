@@ -12,8 +12,8 @@ use crate::config::Param;
 use crate::params::{self, Scalar, nearest, printable};
 
 /// Sections that no point is made of: a change of them leaves every trial what it is.
-const POINTLESS: [&str; 7] =
-    ["name", "table", "priority", "fusion", "budget", "resources", "expect"];
+const POINTLESS: [&str; 8] =
+    ["name", "table", "priority", "fusion", "budget", "keep", "resources", "expect"];
 
 /// A change of one entry.
 struct Edit<'a> {

@@ -80,6 +80,32 @@ pub enum Fusion {
     Size(u32),
 }
 
+/// Of which completed trials the best epoch's weights are kept; the lower validation error is the
+/// better, and of equal ones the earlier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Keep {
+    /// Of the best trial of every config.
+    #[default]
+    Best,
+    /// Of every trial.
+    All,
+    /// Of none.
+    None,
+    /// Of so many trials, the best of the sweep.
+    Top(u32),
+}
+
+impl std::fmt::Display for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Keep::Best => f.write_str("best"),
+            Keep::All => f.write_str("all"),
+            Keep::None => f.write_str("none"),
+            Keep::Top(count) => write!(f, "{{top: {count}}}"),
+        }
+    }
+}
+
 /// What ends a sweep early.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Budget {
@@ -127,6 +153,8 @@ pub struct Sweep {
     pub priority: i32,
     /// What ends it early.
     pub budget: Budget,
+    /// Whose weights are kept.
+    pub keep: Keep,
     /// Devices of a trial.
     pub resources_gpus: u32,
     /// The replicates of every config.
@@ -218,6 +246,16 @@ fn resolve(
     edit::sets(root, &options.sets, &names, sources, problems)
 }
 
+/// What a sweep's resolved file says of the weights to keep, without reading the rest of it: a
+/// file may stand for a million trials. One that cannot be read keeps what one that says nothing
+/// does.
+pub fn keep_of(yaml: &str) -> Keep {
+    let Ok(root) = node::parse(yaml, 0, 0) else { return Keep::default() };
+    let mut problems = Problems::default();
+    let sections = read::Sections::of(&root, &mut problems);
+    sections.map_or(Keep::default(), |sections| sections.keep(&mut problems))
+}
+
 fn name_text(root: &mut Node) -> Option<String> {
     match &root.entry_mut("name")?.value.tree {
         Tree::Text(text) => Some(text.clone()),
@@ -238,6 +276,7 @@ fn read_sweep(root: &Node, options: &Options, problems: &mut Problems) -> Option
     let fusion = sections.fusion(problems);
     let priority = sections.priority(problems);
     let budget = sections.budget(problems);
+    let keep = sections.keep(problems);
     let resources_gpus = sections.gpus(problems);
     let seeds = sections.seeds(options.trials_max, problems);
     let table = sections.table(model, problems);
@@ -262,6 +301,7 @@ fn read_sweep(root: &Node, options: &Options, problems: &mut Problems) -> Option
         fusion,
         priority,
         budget,
+        keep,
         resources_gpus,
         seeds,
         table,

@@ -4,13 +4,13 @@
 
 use super::diagnostic::{Problem, Problems, Span};
 use super::node::{Entry, Node, Tree};
-use super::{Budget, Fusion, METRICS, OUTCOMES, TableSpec};
+use super::{Budget, Fusion, Keep, METRICS, OUTCOMES, TableSpec};
 use crate::config::{Data, Model, Param};
 use crate::ids::SweepName;
 use crate::params::{self, Scalar, describe, nearest, printable};
 
 /// The top-level keys, in the order of the resolved file.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "name",
     "model",
     "data",
@@ -24,6 +24,7 @@ pub(crate) const KEYS: [&str; 15] = [
     "fusion",
     "priority",
     "budget",
+    "keep",
     "expect",
     "overlays",
 ];
@@ -32,6 +33,8 @@ const SEED_MAX: i128 = (1 << 53) - 1;
 const PRIORITY_MAX: i128 = 1_000_000;
 /// More never pays: a cohort of this size fills any device.
 const FUSION_MAX: i128 = 1_024;
+/// As many as a sweep may have trials.
+const TOP_MAX: i128 = 1_000_000;
 
 /// `τ` is `tau`.
 pub(crate) fn canonical_key(key: &str) -> &str {
@@ -238,6 +241,39 @@ impl<'a> Sections<'a> {
         budget
     }
 
+    /// `keep`: a word, or `{top: K}`.
+    pub fn keep(&self, problems: &mut Problems) -> Keep {
+        let words = ["best", "all", "none"];
+        let Some(entry) = self.get("keep") else { return Keep::default() };
+        let node = &entry.value;
+        if let Tree::Map(_) = node.tree {
+            // No section whose entries `--set` changes one by one: it may be a word as well.
+            let mut inner = self.entries("keep", &["top"], problems);
+            let Some(top) = inner.next() else {
+                let message = "`keep` does not say how many";
+                problems.error(Problem::new(node.at, message).accepted("{top: K}"));
+                return Keep::default();
+            };
+            let count = whole_in(&top.value, "top", 1..=TOP_MAX, problems);
+            let count = count.and_then(|count| u32::try_from(count).ok());
+            return count.map_or(Keep::default(), Keep::Top);
+        }
+        match node.scalar() {
+            Some(Scalar::Text("best")) => return Keep::Best,
+            Some(Scalar::Text("all")) => return Keep::All,
+            Some(Scalar::Text("none")) => return Keep::None,
+            Some(_) | None => {}
+        }
+        let near = match node.scalar() {
+            Some(Scalar::Text(text)) => nearest(text, words.into_iter()),
+            Some(_) | None => None,
+        };
+        let message = format!("`keep` cannot be {}", node.describe());
+        let accepted = "best (of each config), all, none, or {top: K} (the K best of the sweep)";
+        problems.error(Problem::new(node.at, message).suggest(near).accepted(accepted));
+        Keep::default()
+    }
+
     /// `table`.
     pub fn table(&self, model: Option<Model>, problems: &mut Problems) -> TableSpec {
         let mut table = TableSpec::default();
@@ -262,7 +298,16 @@ impl<'a> Sections<'a> {
         section: &'static str,
         problems: &mut Problems,
     ) -> impl Iterator<Item = &'a Entry> + use<'a> {
-        let known = section_keys(section).unwrap_or_default();
+        self.entries(section, section_keys(section).unwrap_or_default(), problems)
+    }
+
+    /// As `inner`, with the keys that there are.
+    fn entries(
+        &self,
+        section: &'static str,
+        known: &'static [&'static str],
+        problems: &mut Problems,
+    ) -> impl Iterator<Item = &'a Entry> + use<'a> {
         let entries = match self.get(section).map(|entry| &entry.value) {
             Some(Node { tree: Tree::Map(entries), .. }) => entries.as_slice(),
             Some(Node { tree: Tree::Null, .. }) | None => &[],

@@ -10,6 +10,7 @@ mod export;
 mod failure;
 mod figure;
 mod init_tls;
+mod model;
 mod output;
 mod plan;
 mod read;
@@ -82,10 +83,18 @@ one standard error, sqrt(e(1-e)/n) of n validation examples, above the minimum e
 Reads only: running and pending trials go on.")]
     Probe(ProbeArgs),
     /// Shows one trial: parameters, state, attempts, outcome, provenance, epochs
-    #[command(after_help = "Says why a pending trial waits.
+    #[command(after_help = "Says why a pending trial waits, and whether weights are kept.
 
 Reads only: the trial goes on.")]
     Trial(TrialArgs),
+    /// Writes the weights of a trial's best epoch to a file
+    #[command(after_help = "A safetensors file that says by itself what it is of; \
+python/gradsweep_model.py loads it with PyTorch. The sweep file's `keep` says whose weights are \
+kept: of the best trial of each config (the default), all, none, or the K best. What they are of \
+is said on stderr.
+
+Reads only: running and pending trials go on.")]
+    Model(model::ModelArgs),
     /// Prints the end of what a trial's trainer wrote to stderr
     #[command(after_help = "Of a running trial what its worker has now, else what its failed \
 attempts left.
@@ -444,6 +453,7 @@ pub async fn run(command: Command, global: &Global) -> anyhow::Result<u8> {
         Command::Expect(args) => read::expect(&args, global).await,
         Command::Probe(args) => read::probe(&args, global).await,
         Command::Trial(args) => read::trial(&args, global).await,
+        Command::Model(args) => model::model(&args, global).await,
         Command::Logs(args) => read::logs(&args, global).await,
         Command::Apply(args) => act::apply(&args, global).await,
         Command::Pause(args) => act::pause(&args, global).await,

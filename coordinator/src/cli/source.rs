@@ -131,6 +131,31 @@ impl Source {
         }
     }
 
+    /// The weights of a trial, part by part as they come.
+    pub async fn model(
+        &mut self,
+        request: wire::GetModelRequest,
+        take: &mut dyn FnMut(wire::ModelPart) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match self {
+            Source::Server(client) => {
+                let mut parts = answer(client.get_model(request).await)?;
+                while let Some(part) = parts.message().await.map_err(failure)? {
+                    take(part)?;
+                }
+                Ok(())
+            }
+            Source::Files(reader) => {
+                let mut taken = Ok(());
+                reader.model(&request, &mut |part| {
+                    taken = take(part);
+                    if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })?;
+                taken
+            }
+        }
+    }
+
     /// A table, part by part as it comes.
     pub async fn table(
         &mut self,

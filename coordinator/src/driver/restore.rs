@@ -7,6 +7,7 @@ use scheduler::event::Event;
 use scheduler::{Effects, Scheduler, Settings};
 
 use super::Clock;
+use super::unkept::Unkept;
 use crate::store::{Store, StoreError};
 
 /// What the store held.
@@ -19,6 +20,8 @@ pub struct Restored {
     pub store: Box<dyn Store>,
     /// Sweeps whose expansion was cut off.
     pub unexpanded: Vec<Sweep>,
+    /// Sweeps that keep no weights.
+    pub unkept: Unkept,
 }
 
 /// The store cannot be read.
@@ -51,7 +54,9 @@ fn read(mut store: Box<dyn Store>, clock: Clock) -> Result<Restored, NotRestored
     match unexpanded {
         Ok(names) => {
             let unexpanded = sweeps(&names, &files);
-            Ok(Restored { scheduler, effects, store, unexpanded })
+            let mut unkept = Unkept::default();
+            files.iter().for_each(|(name, yaml)| unkept.note(name, yaml));
+            Ok(Restored { scheduler, effects, store, unexpanded, unkept })
         }
         Err(error) => Err(NotRestored { error, store }),
     }

@@ -181,7 +181,7 @@ async fn welcome(inlet: &mut Inlet) -> Vec<AttemptId> {
 async fn lease(inlet: &mut Inlet) -> (AttemptId, RunningCohort) {
     match receive(inlet).await {
         Outgoing::Lease { slot, cohort, trials } => {
-            let attempt = trials[0].attempt;
+            let attempt = trials[0].trial.attempt;
             (attempt, RunningCohort { cohort, slot, attempts: vec![attempt] })
         }
         other => panic!("{other:?} is no lease"),

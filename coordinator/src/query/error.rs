@@ -173,6 +173,23 @@ pub enum QueryError {
         /// The field of the request.
         field: &'static str,
     },
+    /// No weights are kept.
+    #[error("no weights of {what}: {why}")]
+    NoWeights {
+        /// Of what.
+        what: String,
+        /// Why there are none.
+        why: String,
+    },
+    /// Weights that are kept cannot be read.
+    #[error("cannot read the weights `{}`", path.display())]
+    Weights {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A row cannot be written: a fault of the program, or of who takes it.
     #[error("cannot write a row of the table")]
     Row(#[source] std::io::Error),
@@ -212,7 +229,8 @@ impl QueryError {
         match self {
             QueryError::NoStore { .. }
             | QueryError::UnknownSweep { .. }
-            | QueryError::UnknownTrial { .. } => Class::NotFound,
+            | QueryError::UnknownTrial { .. }
+            | QueryError::NoWeights { .. } => Class::NotFound,
             QueryError::AmbiguousTrial { .. }
             | QueryError::TrialText { .. }
             | QueryError::UnknownParam { .. }
@@ -228,6 +246,7 @@ impl QueryError {
             | QueryError::Store(_)
             | QueryError::Config { .. }
             | QueryError::Row(_)
+            | QueryError::Weights { .. }
             | QueryError::SweepFile { .. } => Class::Internal,
         }
     }

@@ -17,6 +17,7 @@ mod sweeps;
 mod table;
 mod trial;
 pub mod verdict;
+mod weights;
 mod workers;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use error::{Class, Elsewhere, QueryError, suggest};
 pub use metric::{Ended, Metric, Shown};
 pub use table::{EPOCH_METRICS, Sink};
 pub use trial::{ATTEMPTS_MAX, EPOCHS_MAX};
+pub use weights::{Fate, Tested};
 
 /// A reader of a state directory: a connection that answers one question at a time. Opening one
 /// takes a fraction of a millisecond; its calls block on the disk.

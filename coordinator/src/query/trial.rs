@@ -40,6 +40,10 @@ impl Reader {
         answer.pending_reason = pending_reason(&answer);
         answer.outcome = outcome(&snapshot, trial).map_err(wrong)?;
         answer.epochs = newest_epochs(&snapshot, trial, &recorded).map_err(wrong)?;
+        match self.weights_of(&snapshot, trial.id, &answer.state)? {
+            Ok(bytes) => answer.weights_bytes = Some(bytes),
+            Err(why) => answer.weights_note = why,
+        }
         Ok(answer)
     }
 
@@ -68,7 +72,7 @@ impl Reader {
         Ok(wire::GetLogResponse { text, source })
     }
 
-    fn resolve(&self, sweep: &Known, start: &str) -> Result<KnownTrial, QueryError> {
+    pub(super) fn resolve(&self, sweep: &Known, start: &str) -> Result<KnownTrial, QueryError> {
         let start = start.to_ascii_lowercase();
         let range = range(&start)
             .ok_or_else(|| QueryError::TrialText { trial: start.chars().take(80).collect() })?;

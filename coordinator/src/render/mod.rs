@@ -21,6 +21,7 @@ pub(crate) use expect::{claim_facts, word as verdict_word};
 pub use expect::{contradicted, expectations, expectations_json};
 pub(crate) use gpus::gpus_grid;
 pub(crate) use grid::Grid;
+pub use number::percent;
 pub(crate) use number::{Unit, duration};
 pub use probe::{probe, probe_json};
 pub use style::{Style, printable};

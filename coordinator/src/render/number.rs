@@ -87,6 +87,11 @@ impl Unit {
     }
 }
 
+/// An error with its unit.
+pub fn percent(error: f64) -> String {
+    format!("{} %", Unit::Percent.value(error))
+}
+
 /// The shortest text that reads back as the number.
 pub(super) fn shortest(value: f64) -> String {
     let magnitude = value.abs();

@@ -558,6 +558,8 @@ fn some_trial() -> Trial {
         }),
         attempts: vec![attempt(1, "worker lost", 0, 0), attempt(2, "completed", 1, 1)],
         epochs: vec![epoch],
+        weights_bytes: Some(1_234),
+        weights_note: String::new(),
     }
 }
 

@@ -93,6 +93,8 @@ pub fn trial_json(trial: &Trial) -> Value {
         "state": trial.state,
         "pending_reason": text(&trial.pending_reason),
         "outcome": trial.outcome.as_ref().map(outcome),
+        "weights_bytes": trial.weights_bytes,
+        "weights_note": text(&trial.weights_note),
         "epochs_repeated": epochs_repeated(&trial.attempts),
         "attempts": trial.attempts.iter().map(attempt).collect::<Value>(),
         "epochs": trial.epochs.iter().map(epoch).collect::<Value>(),

@@ -45,10 +45,19 @@ pub fn trial_facts(trial: &Trial) -> Facts {
     if let Some(outcome) = &trial.outcome {
         lines.extend(outcome_lines(outcome));
     }
+    lines.push(("weights", weights(trial)));
     if let repeated @ 1.. = epochs_repeated(&trial.attempts) {
         lines.push(("epochs repeated", repeated.to_string()));
     }
     lines
+}
+
+fn weights(trial: &Trial) -> String {
+    match trial.weights_bytes {
+        Some(bytes) => format!("kept, {bytes} bytes"),
+        None if trial.weights_note.is_empty() => String::new(),
+        None => format!("not kept: {}", trial.weights_note),
+    }
 }
 
 /// Epochs of these attempts that a later one of them trained again.

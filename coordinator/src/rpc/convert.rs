@@ -7,12 +7,13 @@ use common::config::Data;
 use common::ids::{AttemptId, CohortId, IdError};
 use common::wire::{self, report, to_worker};
 use scheduler::event::{
-    CohortFailure, Device, EpochMetrics, FailureCause, LeasedTrial, Outcome, OutcomeKind,
-    Provenance, Report, RunningCohort, WorkerHello,
+    CohortFailure, Device, EpochMetrics, FailureCause, Outcome, OutcomeKind, Provenance, Report,
+    RunningCohort, WorkerHello,
 };
 use tonic::Status;
 
-use super::outgoing::Outgoing;
+use super::outgoing::{Leased, Outgoing};
+use crate::weights::Offer;
 
 /// More slots than this on one worker are a mistake.
 const SLOTS_MAX: usize = 1024;
@@ -242,6 +243,17 @@ fn failure(failed: wire::CohortFailed) -> Result<CohortFailure, ConvertError> {
     })
 }
 
+/// Reads what is said of weights before they come.
+pub fn weights_offer(offer: wire::OfferWeightsRequest) -> Result<Offer, ConvertError> {
+    const WHAT: &str = "offer of weights";
+    let attempt = present(offer.attempt.as_ref(), WHAT)?;
+    let hash = offer.blake3.as_slice().try_into();
+    let accepted = || "the 32 bytes of a hash".into();
+    let length = offer.blake3.len();
+    let hash = hash.map_err(|_| value(WHAT, "blake3", format!("of {length} bytes"), accepted()))?;
+    Ok(Offer { attempt, bytes: offer.bytes, hash })
+}
+
 /// A message for a worker.
 pub fn to_worker(outgoing: Outgoing, heartbeat_interval_ms: u32, store: &str) -> wire::ToWorker {
     let message = match outgoing {
@@ -270,7 +282,8 @@ pub fn to_worker(outgoing: Outgoing, heartbeat_interval_ms: u32, store: &str) ->
     wire::ToWorker { message: Some(message) }
 }
 
-fn leased_trial(leased: LeasedTrial) -> wire::LeasedTrial {
+fn leased_trial(leased: Leased) -> wire::LeasedTrial {
+    let Leased { trial: leased, keeps_weights } = leased;
     let config = &leased.trial.config;
     wire::LeasedTrial {
         attempt: Some(to_wire(leased.attempt)),
@@ -279,6 +292,7 @@ fn leased_trial(leased: LeasedTrial) -> wire::LeasedTrial {
         params: config.to_json(),
         seed: leased.trial.seed,
         epochs_stored: leased.epochs_stored,
+        keeps_weights,
     }
 }
 

@@ -7,4 +7,5 @@ pub mod server;
 mod sweeps;
 mod timed;
 mod watch;
+mod weights;
 mod worker;

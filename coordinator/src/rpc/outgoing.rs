@@ -24,7 +24,7 @@ pub enum Outgoing {
         /// The cohort.
         cohort: CohortId,
         /// Its trials, deepest first.
-        trials: Vec<LeasedTrial>,
+        trials: Vec<Leased>,
     },
     /// End an attempt.
     Stop(AttemptId),
@@ -42,6 +42,15 @@ pub enum Outgoing {
         /// The trial.
         trial: TrialId,
     },
+}
+
+/// A trial of a lease.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Leased {
+    /// The trial.
+    pub trial: LeasedTrial,
+    /// Some sweep that names it keeps weights.
+    pub keeps_weights: bool,
 }
 
 /// The driver's end of a worker's stream; dropping it closes the stream.

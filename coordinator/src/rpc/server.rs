@@ -72,8 +72,8 @@ pub async fn serve(
 ) -> Result<(), ServerError> {
     let Services { inbox, driven, answers, gpus, store, rpc_seconds, edge } = services;
     let readers = TaskTracker::new();
-    let (logs, store) = (answers.logs(), store.into());
-    let workers = Workers::new(inbox.clone(), logs, gpus, readers.clone(), store);
+    let store = store.into();
+    let workers = Workers::new(inbox.clone(), &answers, gpus, readers.clone(), store);
     let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);

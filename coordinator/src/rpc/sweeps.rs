@@ -34,10 +34,13 @@ impl Sweeps {
         T: Send + 'static,
         F: FnOnce(&Reader, Parts<'_, T>) -> Result<(), QueryError> + Send + 'static,
     {
-        let parts = self.answers.stream(read).await.map_err(status)?;
-        let to_status: ToStatus<T> = |part| part.map_err(status);
-        Ok(Response::new(parts.map(to_status)))
+        Ok(in_status(self.answers.stream(read).await.map_err(status)?))
     }
+}
+
+fn in_status<T>(parts: InParts<T>) -> Response<InStatus<T>> {
+    let to_status: ToStatus<T> = |part| part.map_err(status);
+    Response::new(parts.map(to_status))
 }
 
 type ToStatus<T> = fn(Result<T, AnswerError>) -> Result<T, Status>;
@@ -51,6 +54,7 @@ impl SweepService for Sweeps {
     type GetTableStream = InStatus<wire::TablePart>;
     type WatchSweepStream = watch::Progress;
     type GetProbeStream = InStatus<wire::ProbeConfig>;
+    type GetModelStream = InStatus<wire::ModelPart>;
 
     async fn list_sweeps(
         &self,
@@ -112,6 +116,15 @@ impl SweepService for Sweeps {
     async fn get_log(&self, request: Request<wire::GetLogRequest>) -> Answer<wire::GetLogResponse> {
         let wire::GetLogRequest { sweep, trial } = request.into_inner();
         self.answers.log(sweep, trial).await.map(Response::new).map_err(status)
+    }
+
+    async fn get_model(
+        &self,
+        request: Request<wire::GetModelRequest>,
+    ) -> Answer<InStatus<wire::ModelPart>> {
+        let wire::GetModelRequest { sweep, trial } = request.into_inner();
+        let parts = self.answers.model(sweep, trial).await.map_err(status)?;
+        Ok(in_status(parts))
     }
 
     async fn list_workers(

@@ -12,8 +12,10 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 /// Methods of our own services; any other is one label, so that a scanner makes no series.
-const METHODS: [&str; 16] = [
+const METHODS: [&str; 19] = [
     "/gradsweep.v1.WorkerService/Attach",
+    "/gradsweep.v1.WorkerService/OfferWeights",
+    "/gradsweep.v1.WorkerService/PutWeights",
     "/gradsweep.v1.SweepService/ListSweeps",
     "/gradsweep.v1.SweepService/GetSweep",
     "/gradsweep.v1.SweepService/WatchSweep",
@@ -22,6 +24,7 @@ const METHODS: [&str; 16] = [
     "/gradsweep.v1.SweepService/GetProbe",
     "/gradsweep.v1.SweepService/GetTrial",
     "/gradsweep.v1.SweepService/GetLog",
+    "/gradsweep.v1.SweepService/GetModel",
     "/gradsweep.v1.SweepService/ListWorkers",
     "/gradsweep.v1.SweepService/ApplySweep",
     "/gradsweep.v1.SweepService/PauseSweep",

@@ -1,4 +1,5 @@
-//! `WorkerService`: one stream per attached worker. It reads and converts; the driver decides.
+//! `WorkerService`: one stream per attached worker. It reads and converts; the driver decides. Weights
+//! come by calls of their own (`weights`).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +17,12 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert;
-use super::gpus;
 use super::outgoing::{self, Outgoing};
-use crate::answers::Logs;
+use super::{convert, gpus, weights};
+use crate::answers::{Answers, Logs};
 use crate::driver::Inbox;
 use crate::gpus::Gpus;
+use crate::weights::Weights;
 
 /// How often a worker gives a sign of life.
 pub const HEARTBEAT_INTERVAL_MS: u32 = 2_000;
@@ -39,18 +40,21 @@ pub struct Workers {
     readers: TaskTracker,
     /// Identity of the store.
     store: Arc<str>,
+    /// Those that are kept.
+    weights: Arc<Weights>,
 }
 
 impl Workers {
     /// A service that feeds the driver, whose store has this identity, and the table of GPUs.
     pub fn new(
         inbox: Inbox,
-        logs: Arc<Logs>,
+        answers: &Answers,
         gpus: Gpus,
         readers: TaskTracker,
         store: Arc<str>,
     ) -> Workers {
-        Workers { inbox, logs, gpus, sessions: AtomicU64::new(1), readers, store }
+        let (logs, weights) = (answers.logs(), answers.weights());
+        Workers { inbox, logs, gpus, sessions: AtomicU64::new(1), readers, store, weights }
     }
 }
 
@@ -96,6 +100,22 @@ impl WorkerService for Workers {
             ended: false,
             _closes: inlet.closed.drop_guard(),
         }))
+    }
+
+    async fn offer_weights(
+        &self,
+        request: Request<wire::OfferWeightsRequest>,
+    ) -> Result<Response<wire::OfferWeightsResponse>, Status> {
+        let answer = weights::offered(&self.weights, &self.store, request.into_inner()).await?;
+        Ok(Response::new(wire::OfferWeightsResponse { answer: answer.into() }))
+    }
+
+    async fn put_weights(
+        &self,
+        request: Request<Streaming<wire::WeightsPart>>,
+    ) -> Result<Response<wire::PutWeightsResponse>, Status> {
+        let kept = weights::sent(&self.weights, &self.store, request.into_inner()).await?;
+        Ok(Response::new(wire::PutWeightsResponse { kept }))
     }
 }
 

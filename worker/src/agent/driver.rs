@@ -20,6 +20,7 @@ use crate::rpc::{FromCoordinator, FromTrainer, to_gpu, to_report, to_running};
 use crate::spool::{SPOOL_BYTES_MAX, Spool};
 use crate::stderr::SlotLog;
 use crate::supervisor::{Action, Event, Exit, Supervisor, Time, TrainerEvent};
+use crate::weights::Weights;
 
 /// Until the coordinator says.
 const HEARTBEAT_MS: u64 = 2_000;
@@ -48,11 +49,19 @@ struct Leaving {
     at_once: bool,
 }
 
+/// What the driver keeps on the disk, or others for it.
+pub(super) struct Folders {
+    pub artifacts: Artifacts,
+    pub weights: Weights,
+    pub spool: Spool,
+}
+
 pub(super) struct Driver {
     started: Instant,
     settings: Settings,
     supervisor: Supervisor,
     artifacts: Artifacts,
+    weights: Weights,
     spool: Spool,
     spool_retry_at: Option<Time>,
     /// Weak, also at the trainers: an agent that is dropped ends the driver and so everything.
@@ -75,8 +84,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         settings: Settings,
-        artifacts: Artifacts,
-        spool: Spool,
+        folders: Folders,
         inbox: mpsc::WeakSender<Input>,
         trainers: TaskTracker,
         kill_all: CancellationToken,
@@ -90,8 +98,9 @@ impl Driver {
             started: Instant::now(),
             settings,
             supervisor: Supervisor::new(slots),
-            artifacts,
-            spool,
+            artifacts: folders.artifacts,
+            weights: folders.weights,
+            spool: folders.spool,
             spool_retry_at: None,
             inbox,
             trainers,
@@ -349,6 +358,7 @@ impl Driver {
                     stream.heartbeat_ms = heartbeat_interval_ms.into();
                 }
                 self.remember_store(&store);
+                self.weights.attached(&store);
                 self.apply(Event::Welcome { adopted });
             }
             FromCoordinator::Lease { slot, cohort } => self.apply(Event::Lease { slot, cohort }),
@@ -359,6 +369,7 @@ impl Driver {
                     tracing::warn!("{}", chain(&error));
                 }
                 for attempt in ended {
+                    self.weights.offer(attempt);
                     // Where it runs here again, it may be about to go on from these files.
                     if self.supervisor.slot_of(attempt.trial).is_none() {
                         self.artifacts.forget(attempt);
@@ -443,7 +454,8 @@ impl Driver {
         if now >= leaving.since.after_ms(self.settings.drain_ms_max) {
             let left = self.supervisor.running();
             let attempts = left.iter().map(|running| running.attempts.len()).sum::<usize>();
-            tracing::warn!(attempts, "leaving before everything was handed back");
+            let weights = self.weights.open();
+            tracing::warn!(attempts, weights, "leaving before everything was handed over");
             return true;
         }
         if !self.supervisor.is_drained() {
@@ -452,6 +464,7 @@ impl Driver {
         let never_attached = self.attach.is_some();
         let alone_since = leaving.since.max(self.stream_lost_at);
         let is_alone = self.stream.is_none() && now >= alone_since.after_ms(DRAIN_ALONE_MS);
-        self.spool.is_empty() || never_attached || is_alone
+        let is_handed_over = self.spool.is_empty() && self.weights.open() == 0;
+        is_handed_over || never_attached || is_alone
     }
 }

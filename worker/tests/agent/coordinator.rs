@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::wire::worker_service_server::{WorkerService, WorkerServiceServer};
-use common::wire::{self, from_worker, report, to_worker};
+use common::wire::{self, from_worker, report, to_worker, weights_part};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -20,6 +20,53 @@ pub const STORE: &str = "store-a";
 
 struct Service {
     sessions: mpsc::Sender<Session>,
+    offers: mpsc::Sender<Offer>,
+    puts: mpsc::Sender<Put>,
+}
+
+/// Weights that a worker offers, and the way to answer.
+pub struct Offer {
+    pub request: wire::OfferWeightsRequest,
+    answer: oneshot::Sender<Result<wire::WeightsAnswer, Status>>,
+}
+
+impl Offer {
+    pub fn answer(self, answer: wire::WeightsAnswer) {
+        self.answer.send(Ok(answer)).expect("the worker waits");
+    }
+
+    pub fn refuse(self, status: Status) {
+        self.answer.send(Err(status)).expect("the worker waits");
+    }
+}
+
+/// Weights that a worker sends.
+pub struct Put {
+    pub parts: Streaming<wire::WeightsPart>,
+    answer: oneshot::Sender<Result<(), Status>>,
+}
+
+impl Put {
+    /// What it is of, and the bytes; each message is small.
+    pub async fn received(&mut self) -> (wire::OfferWeightsRequest, Vec<u8>) {
+        let (mut offer, mut bytes) = (None, Vec::new());
+        while let Some(part) =
+            timeout(WAIT, self.parts.message()).await.expect("in time").expect("it goes on")
+        {
+            match part.part.expect("not empty") {
+                weights_part::Part::Offer(of) => assert!(offer.replace(of).is_none()),
+                weights_part::Part::Chunk(chunk) => {
+                    assert!(!chunk.is_empty() && chunk.len() <= 512 << 10);
+                    bytes.extend(chunk);
+                }
+            }
+        }
+        (offer.expect("what it is of"), bytes)
+    }
+
+    pub fn answer(self, answer: Result<(), Status>) {
+        self.answer.send(answer).expect("the worker waits");
+    }
 }
 
 #[tonic::async_trait]
@@ -35,12 +82,36 @@ impl WorkerService for Service {
         self.sessions.send(session).await.map_err(|_| Status::unavailable("closing"))?;
         Ok(Response::new(ReceiverStream::new(waiting)))
     }
+
+    async fn offer_weights(
+        &self,
+        request: Request<wire::OfferWeightsRequest>,
+    ) -> Result<Response<wire::OfferWeightsResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let offer = Offer { request: request.into_inner(), answer };
+        self.offers.send(offer).await.map_err(|_| Status::unavailable("closing"))?;
+        let answer = answered.await.map_err(|_| Status::unavailable("closing"))??;
+        Ok(Response::new(wire::OfferWeightsResponse { answer: answer.into() }))
+    }
+
+    async fn put_weights(
+        &self,
+        request: Request<Streaming<wire::WeightsPart>>,
+    ) -> Result<Response<wire::PutWeightsResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let put = Put { parts: request.into_inner(), answer };
+        self.puts.send(put).await.map_err(|_| Status::unavailable("closing"))?;
+        answered.await.map_err(|_| Status::unavailable("closing"))??;
+        Ok(Response::new(wire::PutWeightsResponse { kept: true }))
+    }
 }
 
 /// The server.
 pub struct Coordinator {
     pub address: SocketAddr,
     sessions: mpsc::Receiver<Session>,
+    offers: mpsc::Receiver<Offer>,
+    puts: mpsc::Receiver<Put>,
     server: JoinHandle<()>,
 }
 
@@ -53,13 +124,16 @@ impl Coordinator {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (sender, sessions) = mpsc::channel(4);
-        let service = WorkerServiceServer::new(Service { sessions: sender });
+        let (offers_sender, offers) = mpsc::channel(4);
+        let (puts_sender, puts) = mpsc::channel(4);
+        let service = Service { sessions: sender, offers: offers_sender, puts: puts_sender };
+        let service = WorkerServiceServer::new(service);
         let server = tonic::transport::Server::builder().add_service(service);
         let server = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             server.serve_with_incoming(incoming).await.expect("it serves");
         });
-        Coordinator { address, sessions, server }
+        Coordinator { address, sessions, offers, puts, server }
     }
 
     /// The next worker that attaches, with its hello.
@@ -70,6 +144,21 @@ impl Coordinator {
             from_worker::Message::Hello(hello) => (session, hello),
             other => panic!("the first message is {other:?}"),
         }
+    }
+
+    /// The next weights that are offered.
+    pub async fn offer(&mut self) -> Offer {
+        timeout(WAIT, self.offers.recv()).await.expect("weights are offered").expect("it runs")
+    }
+
+    /// The next weights that are sent.
+    pub async fn put(&mut self) -> Put {
+        timeout(WAIT, self.puts.recv()).await.expect("weights are sent").expect("it runs")
+    }
+
+    /// Nobody has offered anything that was not taken.
+    pub fn assert_nothing_offered(&mut self) {
+        assert!(self.offers.try_recv().is_err(), "an offer too many");
     }
 
     /// Closes the port and every stream.
@@ -157,6 +246,7 @@ impl Session {
             params: format!("{{\"epochs\": {epochs}}}"),
             seed: *seed,
             epochs_stored: 0,
+            keeps_weights: false,
         });
         let cohort = Some(wire::TrainCohort { cohort, trials: trials.collect() });
         self.tell(to_worker::Message::Lease(wire::Lease { slot, cohort })).await;

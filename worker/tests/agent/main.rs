@@ -4,6 +4,7 @@
 mod coordinator;
 mod fake_trainer;
 mod program;
+mod weights;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -87,33 +87,8 @@ impl Checkpoint {
         let bytes = safetensors::serialize(tensors, Some(self.metadata()))
             .map_err(|source| CheckpointError::Format { path: path.clone(), source })?;
         let partial = self.name.partial_path(directory);
-        let written = self.write(directory, &partial, &path, &bytes);
-        if written.is_err() {
-            // What is left of it would only take the room that may have been missing.
-            let _ = fs::remove_file(&partial);
-        }
-        written
-    }
-
-    fn write(
-        &self,
-        directory: &Path,
-        partial: &Path,
-        path: &Path,
-        bytes: &[u8],
-    ) -> Result<(), CheckpointError> {
-        let step = |step| {
-            let path = path.to_owned();
-            move |source| CheckpointError::File { step, path, source }
-        };
-        fs::create_dir_all(directory).map_err(step("make the folder of"))?;
-        let mut file = File::create(partial).map_err(step("create"))?;
-        file.write_all(bytes).map_err(step("write"))?;
-        file.sync_all().map_err(step("sync"))?;
-        fs::rename(partial, path).map_err(step("rename"))?;
-        File::open(directory)
-            .and_then(|folder| folder.sync_all())
-            .map_err(step("sync the folder of"))
+        write_whole(directory, &partial, &path, &bytes)
+            .map_err(|(step, source)| CheckpointError::File { step, path, source })
     }
 
     /// Reads the file of this name.
@@ -222,15 +197,40 @@ impl Fields<'_> {
     }
 }
 
+/// Writes a file that is whole or absent; fails with the step that failed.
+pub(crate) fn write_whole(
+    directory: &Path,
+    partial: &Path,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), (&'static str, std::io::Error)> {
+    let write = || {
+        fs::create_dir_all(directory).map_err(|error| ("make the folder of", error))?;
+        let mut file = File::create(partial).map_err(|error| ("create", error))?;
+        file.write_all(bytes).map_err(|error| ("write", error))?;
+        file.sync_all().map_err(|error| ("sync", error))?;
+        fs::rename(partial, path).map_err(|error| ("rename", error))?;
+        File::open(directory)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| ("sync the folder of", error))
+    };
+    let written = write();
+    if written.is_err() {
+        // What is left of it would only take the room that may have been missing.
+        let _ = fs::remove_file(partial);
+    }
+    written
+}
+
 /// A tensor's bytes on the host.
-struct HostTensor {
+pub(crate) struct HostTensor {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
 impl HostTensor {
-    fn new(tensor: &Tensor) -> HostTensor {
+    pub(crate) fn new(tensor: &Tensor) -> HostTensor {
         let host = tensor.detach().to_device(Device::Cpu).contiguous();
         let (dtype, size) = match host.kind() {
             Kind::Double => (Dtype::F64, 8),

@@ -67,6 +67,8 @@ pub struct Job {
     pub seed: u64,
     /// A checkpoint beyond this epoch is not resumed from.
     pub epochs_stored: u32,
+    /// The best epoch's weights are written for keeping.
+    pub keeps_weights: bool,
     /// Its member of the model.
     pub model: Trial,
     /// Epochs to train at most.
@@ -99,6 +101,7 @@ impl Job {
             id: AttemptId { trial: trial_id, number: attempt.attempt },
             seed: trial.seed,
             epochs_stored: trial.epochs_stored,
+            keeps_weights: trial.keeps_weights,
             epochs: config.count(Param::Epochs).ok_or_else(|| missing(Param::Epochs))? as u32,
             lr: config.number(Param::Lr).ok_or_else(|| missing(Param::Lr))?,
             clip_norm: config.number(Param::ClipNorm),

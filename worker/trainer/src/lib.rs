@@ -24,3 +24,4 @@ pub mod selection;
 pub mod serve;
 mod stack;
 pub mod train;
+mod weights;

@@ -207,6 +207,7 @@ fn read_description(file: &Path) -> anyhow::Result<wire::TrainCohort> {
             params: trial["params"].to_string(),
             seed: trial["seed"].as_u64().context("`seed` is not a whole number")?,
             epochs_stored: 0,
+            keeps_weights: false,
         })
     });
     Ok(wire::TrainCohort { cohort: 1, trials: trials.collect::<anyhow::Result<_>>()? })

@@ -22,6 +22,7 @@ use crate::pulse::PulsingLink;
 use crate::resumption::{Kept, resumable};
 use crate::selection::{Evaluation, Selection, Verdict};
 use crate::train::{Averages, Context, evaluate};
+use crate::weights::About;
 
 /// Examples of an epoch, for its report.
 #[derive(Clone, Copy)]
@@ -245,7 +246,23 @@ impl Stack {
             found.map(|(_, tensor)| tensor.shallow_clone())
         };
         solo.load_trial(0, &weight).expect("the best weights are of this model");
-        let test = evaluate(&solo, &solo.gates_after(&[best.epoch]), &data.test, link)?[0];
+        let gates = solo.gates_after(&[best.epoch]);
+        let test = evaluate(&solo, &gates, &data.test, link)?[0];
+        if member.job.keeps_weights {
+            link.pulse()?;
+            let about = About {
+                job: &member.job,
+                best,
+                gate: gates.gates[0],
+                test,
+                data_digest: &data.digest,
+                libtorch_version: &context.held.libtorch_version,
+            };
+            // The result counts without them.
+            if let Err(error) = about.save(&member.best_weights, context.checkpoints) {
+                tracing::error!(attempt = %member.job.id, "not kept: {}", chain(&error));
+            }
+        }
         Ok(from_trainer::Message::Outcome(wire::AttemptOutcome {
             best_epoch: Some(best.epoch),
             test_error: Some(test.error),

@@ -56,6 +56,7 @@ impl Process {
             params: params.into(),
             seed: 1,
             epochs_stored: 0,
+            keeps_weights: false,
         };
         self.send(to_trainer::Message::Train(wire::TrainCohort { cohort: 9, trials: vec![trial] }));
     }

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use common::checkpoints;
 use common::config::{Config, Data};
-use common::ids::TrialId;
+use common::ids::{AttemptId, TrialId};
+use common::weights::{self, WeightsName};
 use common::wire::{self, OutcomeKind, from_trainer};
+use safetensors::SafeTensors;
 use trainer::checkpoint::{Basis, Checkpoint};
 use trainer::device::{DeviceName, hold};
 use trainer::link::{Commands, Link, LinkError};
@@ -110,6 +112,7 @@ fn cohort_of(
         params: format!("{{{common},{own}}}"),
         seed: *seed,
         epochs_stored,
+        keeps_weights: false,
     };
     let trials = own.iter().enumerate().map(trial).collect();
     wire::TrainCohort { cohort: 1, trials }
@@ -532,4 +535,41 @@ fn strokes_needs_a_network_but_a_small_one_does() {
     let network = run(cohort(base, &[(network, 1)], 0), folder.path());
     let network = network.outcome(&name(0)).expect("an outcome").test_error.expect("tested");
     assert!(network < 0.05, "a small network has {network}");
+}
+
+#[test]
+fn the_best_epochs_weights_are_written_where_the_lease_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let common = r#""depth":2,"width":16,"batch_size":100,"train_examples":500,"epochs":3"#;
+    let mut cohort =
+        cohort(common, &[(r#""activation":"grelu","tau":2"#, 1), (r#""activation":"relu""#, 2)], 0);
+    cohort.trials[0].keeps_weights = true;
+    let recorder = run(again(cohort.clone(), 4), folder.path());
+    let written = weights::files(folder.path()).expect("readable");
+    let attempt = AttemptId { trial: name(0).parse().expect("an id"), number: 4 };
+    assert_eq!(written.iter().map(|file| file.name).collect::<Vec<_>>(), [WeightsName(attempt)]);
+    let bytes = std::fs::read(&written[0].path).expect("readable");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("whole");
+    let metadata = header.metadata().clone().expect("metadata");
+    let outcome = recorder.outcome(&name(0)).expect("an outcome");
+    let number = |key: &str| metadata[key].parse::<f64>().ok();
+    assert_eq!(number("test_error"), outcome.test_error);
+    assert_eq!(number("val_error"), outcome.val_error);
+    assert_eq!(number("best_epoch"), outcome.best_epoch.map(f64::from));
+    assert_eq!(number("gate"), Some(1.0));
+    let said = ["format", "trial", "attempt", "model", "data"].map(|key| metadata[key].as_str());
+    assert_eq!(said, ["gradsweep-weights-1", &name(0), "4", "mlp", "strokes"]);
+    let file = SafeTensors::deserialize(&bytes).expect("whole");
+    let mut names = file.names();
+    names.sort_unstable();
+    let layers = ["hidden.0", "hidden.1", "output"];
+    let expected = layers.map(|layer| [format!("{layer}.bias"), format!("{layer}.weight")]);
+    assert_eq!(names, expected.concat());
+    assert_eq!(file.tensor("hidden.1.weight").expect("there").shape(), [16, 16]);
+
+    // Where they cannot be written the result counts all the same.
+    let full = tempfile::tempdir().expect("a folder");
+    std::fs::write(weights::folder(full.path()), "no folder").expect("writable");
+    let again = run(cohort, full.path()).outcome(&name(0)).expect("an outcome");
+    assert_eq!(again.test_error, outcome.test_error);
 }
