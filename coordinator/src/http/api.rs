@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use common::telemetry::chain;
-use common::wire::{TableLevel, TableRequest};
+use common::wire::{ModelPart, TableLevel, TableRequest, model_part};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
@@ -25,6 +25,8 @@ use crate::render::{self, Format, Style, TableWriter};
 /// A table is sent in pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// In place of a trial's id.
+const BEST: &str = "best";
 /// The description of this API.
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -44,6 +46,7 @@ pub(super) fn router() -> Router<Web> {
         .route("/sweeps/{sweep}/{file}", get(file))
         .route("/sweeps/{sweep}/trials/{trial}", get(trial))
         .route("/sweeps/{sweep}/trials/{trial}/log", get(log))
+        .route("/sweeps/{sweep}/trials/{trial}/model.safetensors", get(model))
         .route("/workers", get(workers))
         .fallback(unknown)
 }
@@ -99,6 +102,33 @@ async fn trial(State(web): State<Web>, Path((sweep, trial)): Path<(String, Strin
 async fn log(State(web): State<Web>, Path((sweep, trial)): Path<(String, String)>) -> Response {
     let log = web.answers.log(sweep, trial).await;
     answer(log.map(|log| json!({"source": log.source, "text": render::printable(&log.text)})))
+}
+
+/// The weights of a trial's best epoch; `best` is the sweep's best trial whose weights are kept.
+async fn model(State(web): State<Web>, Path((sweep, trial)): Path<(String, String)>) -> Response {
+    let trial = if trial == BEST { String::new() } else { trial };
+    let mut parts = match web.answers.model(sweep, trial).await {
+        Ok(parts) => parts,
+        Err(error) => return refused(&error),
+    };
+    let found = match parts.next().await {
+        Some(Ok(ModelPart { part: Some(model_part::Part::Header(found)) })) => found,
+        Some(Err(error)) => return refused(&error),
+        Some(Ok(_)) | None => return refused(&AnswerError::Panicked),
+    };
+    let chunks = parts.map(|part| {
+        part.map(|part| match part.part {
+            Some(model_part::Part::Chunk(chunk)) => Bytes::from(chunk),
+            Some(model_part::Part::Header(_)) | None => Bytes::new(),
+        })
+    });
+    let place = format!("attachment; filename=\"{}.safetensors\"", found.trial);
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, found.bytes.to_string()),
+        (header::CONTENT_DISPOSITION, place),
+    ];
+    (headers, Body::from_stream(chunks)).into_response()
 }
 
 async fn workers(State(web): State<Web>) -> Response {

@@ -68,6 +68,9 @@ async fn api(server: &Server, path: &str) -> Answer {
     fetch(server, &format!("/api/v1{path}")).await
 }
 
+/// Stands for a model's.
+const WEIGHTS: &[u8] = b"weights";
+
 /// A server with a sweep of which one trial completed, one diverged, one failed and one runs.
 struct Busy {
     _state: tempfile::TempDir,
@@ -87,6 +90,10 @@ async fn busy() -> Busy {
     let lease = worker.lease().await;
     let trial = attempt(&lease).trial;
     worker.complete(&lease).await;
+    // As if its worker had handed them over.
+    let weights = state.path().join("weights");
+    std::fs::create_dir_all(&weights).expect("a folder");
+    std::fs::write(weights.join(format!("{trial}.safetensors")), WEIGHTS).expect("written");
     for kind in [wire::OutcomeKind::Diverged, wire::OutcomeKind::Failed] {
         let lease = worker.lease().await;
         worker.report(vec![outcome(&attempt(&lease), kind)]).await;
@@ -191,6 +198,16 @@ async fn every_link_of_every_page_leads_somewhere() {
     }
     for page in ["/sweeps/tiny", "/workers", &format!("/sweeps/tiny/trials/{trial}")] {
         assert!(seen.contains(page), "{page} is not linked: {seen:#?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn weights_are_downloaded_as_they_are() {
+    let Busy { server, trial, _state, worker: _worker, .. } = busy().await;
+    for of in [trial.as_str(), "best"] {
+        let answer = api(&server, &format!("/sweeps/tiny/trials/{of}/model.safetensors")).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (200, WEIGHTS), "{of}");
     }
     server.stop().await;
 }

@@ -21,9 +21,15 @@ pub(super) async fn page(
         let api = format!("/api/v1{of}");
         let curves = format!("{api}/curves.svg?trial={}", encoded(&trial.id));
         let last = trial.epochs.last().map_or(0, |epoch| epoch.epoch);
+        let weights = format!("{api}/trials/{}/model.safetensors", encoded(&trial.id));
         let log = format!("{api}/trials/{}/log", encoded(&trial.id));
         let body = html! {
-            section #facts { (facts(&render::trial_facts(&trial))) }
+            section #facts {
+                (facts(&render::trial_facts(&trial)))
+                @if trial.weights_bytes.is_some() {
+                    p { a href=(weights) { "Weights of the best epoch" } }
+                }
+            }
             section #curves {
                 h2 { "Learning curves" }
                 @if last > 0 {
