@@ -25,7 +25,7 @@ from browser import BIN, ROOT, browser, coordinator, wait_for  # noqa: E402
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS, LINES = 110, 26
 # Of the terminal's palette those that the live view uses.
-COLOURS = {"000080": "#2f7fd0", "800000": "#f0786b", "808080": "#6b7684"}
+COLOURS = {"000080": "#2f7fd0", "0000ff": "#2f7fd0", "0000ee": "#2f7fd0", "800000": "#f0786b", "808080": "#6b7684"}
 
 
 def terminal(command, seconds):

@@ -85,7 +85,7 @@ impl View {
         let configs = u16::try_from(self.configs.len().min(CONFIGS_MAX)).unwrap_or(0);
         let workers = u16::try_from(self.workers.len().min(WORKERS_MAX)).unwrap_or(0);
         let [head, trials, best, hosts, foot] = Layout::vertical([
-            Constraint::Length(3),
+            Constraint::Length(4),
             Constraint::Min(4),
             Constraint::Length(if configs > 0 { configs + 2 } else { 0 }),
             Constraint::Length(if workers > 0 { workers + 2 } else { 0 }),
@@ -113,12 +113,17 @@ impl View {
         let all = ended + trials.pending + trials.running;
         #[expect(clippy::cast_precision_loss, reason = "for a bar")]
         let ratio = if all == 0 { 0.0 } else { ended as f64 / all as f64 };
-        let gauge = Gauge::default()
-            .block(block(title))
-            .gauge_style(Style::new().fg(Color::Blue))
-            .label(counts(&self.progress))
-            .ratio(ratio.clamp(0.0, 1.0));
-        frame.render_widget(gauge, area);
+        let block = block(title);
+        let inside = block.inner(area);
+        frame.render_widget(block, area);
+        let [words, bar] =
+            Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(inside);
+        frame.render_widget(Paragraph::new(counts(&self.progress)), words);
+        let ratio = ratio.clamp(0.0, 1.0);
+        let percent = Span::styled(format!("{:.0} %", 100.0 * ratio), Style::new().bold());
+        // Not the blue of the bar, which is dark on dark beside it.
+        let style = Style::new().fg(Color::Blue).bg(Color::DarkGray);
+        frame.render_widget(Gauge::default().gauge_style(style).label(percent).ratio(ratio), bar);
     }
 
     fn draw_trials(&self, frame: &mut Frame<'_>, area: Rect) {
