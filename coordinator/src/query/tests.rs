@@ -243,3 +243,4 @@ mod probe;
 mod refusals;
 mod tables;
 mod trials;
+mod weights;

@@ -4,6 +4,7 @@
 
 mod bench;
 mod formats;
+mod model;
 
 use std::fs;
 use std::process::{Child, Stdio};

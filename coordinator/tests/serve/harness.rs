@@ -156,6 +156,8 @@ pub struct Worker {
     incoming: Streaming<wire::ToWorker>,
     leases: VecDeque<wire::Lease>,
     pub adopted: Vec<wire::AttemptId>,
+    /// Identity of the server's store.
+    pub store: String,
     pub acknowledged: u64,
     pub log_requests: VecDeque<wire::LogRequest>,
     pub stopped: Vec<wire::AttemptId>,
@@ -239,6 +241,7 @@ impl Worker {
             incoming,
             leases: VecDeque::new(),
             adopted: Vec::new(),
+            store: String::new(),
             acknowledged: 0,
             log_requests: VecDeque::new(),
             stopped: Vec::new(),
@@ -251,6 +254,7 @@ impl Worker {
         };
         assert_eq!(welcome.heartbeat_interval_ms, 2_000);
         worker.adopted = welcome.adopted;
+        worker.store = welcome.store;
         worker
     }
 

@@ -5,6 +5,7 @@
 mod acting;
 mod harness;
 mod web;
+mod weights;
 
 use common::wire::{self, from_worker};
 use coordinator::progress::AllDone;
