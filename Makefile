@@ -37,6 +37,7 @@ demo: build ## run sweeps/quickstart.yaml on this machine and print its table
 test: build ## run every test
 	$(PYTHON) deploy/tests/test_libtorch.py
 	$(PYTHON) deploy/tests/test_gpu_check.py
+	$(PYTHON) python/test_gradsweep_model.py
 <<<<<<< HEAD
 	$(PYTHON) deploy/tests/test_page.py
 	$(PYTHON) deploy/tests/test_prometheus.py
