@@ -163,8 +163,10 @@ mod tests {
             rotated in 0..40usize,
         ) {
             let better = |than: &Completed, in_config: bool| {
-                let rivals = results.iter().filter(|rival| !in_config || rival.config == than.config);
-                let key = |of: &Completed| (of.val_error.map(|e| (e * 4.0) as u8), of.ended_unix_ms, of.trial);
+                let is_rival = |it: &&Completed| !in_config || it.config == than.config;
+                let rivals = results.iter().filter(is_rival);
+                let quarters = |of: &Completed| of.val_error.map(|error| (error * 4.0) as u8);
+                let key = |of: &Completed| (quarters(of), of.ended_unix_ms, of.trial);
                 rivals.filter(|rival| rival.val_error.is_some() && key(rival) < key(than)).count()
             };
             let wanted = |is_wanted: &dyn Fn(&Completed) -> bool| {
@@ -177,7 +179,8 @@ mod tests {
                 shuffled.rotate_left(middle);
             }
             let has = |of: &Completed| of.val_error.is_some();
-            prop_assert_eq!(kept(Keep::Best, &shuffled), wanted(&|of| has(of) && better(of, true) == 0));
+            let best = wanted(&|of| has(of) && better(of, true) == 0);
+            prop_assert_eq!(kept(Keep::Best, &shuffled), best);
             let top = wanted(&|of| has(of) && better(of, false) < count as usize);
             prop_assert_eq!(kept(Keep::Top(count), &shuffled), top);
             prop_assert_eq!(kept(Keep::All, &shuffled).len(), results.len());

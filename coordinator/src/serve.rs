@@ -188,30 +188,10 @@ pub async fn run(
         gpus,
         store,
         rpc_seconds: metrics.rpc_seconds.clone(),
-        edge: Arc::clone(&edge),
+        edge,
     };
-    let end = tasks.listeners.clone();
-    tasks.spawn_listener(async {
-        server::serve(grpc, services, end).await.map_err(ServeError::Rpc)
-    });
-    let weights = answers.weights();
-    let end = tasks.listeners.clone();
-    tasks.spawn_listener(async {
-        weights.prune(end).await;
-        Ok(())
-    });
     let web = Web::new(answers, metrics);
-    let end = tasks.listeners.clone();
-    let before = Arc::clone(&edge);
-    tasks.spawn_listener(async {
-        http::serve(http, web, before, end).await;
-        Ok(())
-    });
-    let end = tasks.listeners.clone();
-    tasks.spawn_listener(async {
-        edge.watch(end).await;
-        Ok(())
-    });
+    spawn_listeners(&mut tasks, grpc, http, services, web);
     if let Some((local, url, token)) = local {
         let end = tasks.local.clone();
         tasks.spawn_local(async { local.run(url, token, end).await.map_err(ServeError::Local) });
@@ -238,6 +218,36 @@ pub async fn run(
     drop(lock);
     // What went wrong first is what is told.
     end.and_then(|end| ended.map(|()| end))
+}
+
+/// Starts what answers others, and what keeps it in order.
+fn spawn_listeners(
+    tasks: &mut Tasks,
+    grpc: Listener,
+    http: Listener,
+    services: Services,
+    web: Web,
+) {
+    let (edge, weights) = (Arc::clone(&services.edge), services.answers.weights());
+    let end = tasks.listeners.clone();
+    tasks.spawn_listener(async {
+        server::serve(grpc, services, end).await.map_err(ServeError::Rpc)
+    });
+    let (before, end) = (Arc::clone(&edge), tasks.listeners.clone());
+    tasks.spawn_listener(async {
+        http::serve(http, web, before, end).await;
+        Ok(())
+    });
+    let end = tasks.listeners.clone();
+    tasks.spawn_listener(async {
+        weights.prune(end).await;
+        Ok(())
+    });
+    let end = tasks.listeners.clone();
+    tasks.spawn_listener(async {
+        edge.watch(end).await;
+        Ok(())
+    });
 }
 
 /// The listeners with what stands before them, and whom they are told to.

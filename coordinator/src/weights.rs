@@ -169,7 +169,8 @@ impl Weights {
         let fate = asked.await.map_err(|_| WeightsError::Panicked)?.map_err(WeightsError::Query)?;
         if offer.bytes > BYTES_MAX && matches!(fate, Fate::Wanted(_)) {
             let Offer { attempt, bytes, .. } = offer;
-            tracing::warn!(%attempt, bytes, "its weights are not kept: at most {BYTES_MAX} bytes are");
+            let why = format!("its weights are not kept: at most {BYTES_MAX} bytes are");
+            tracing::warn!(%attempt, bytes, "{why}");
             return Ok(Fate::Unwanted);
         }
         Ok(fate)

@@ -3,9 +3,9 @@
 //! Trainers leave them beside the checkpoints. Once the outcome of an attempt is stored its file is
 //! offered; the coordinator takes it or says that nobody wants it, and then it is removed. What is
 //! left over from before, and what other hosts of a shared folder left, is found when the worker
-//! attaches and every few minutes. A task with a connection of its own does it, one file at a time:
-//! nothing that the agent says or hears waits for it. What fails is tried again; an attempt's result
-//! never depends on it.
+//! attaches and every few minutes. A task with a connection of its own does it, a file at a time:
+//! nothing that the agent says or hears waits for it. What fails is tried again; an attempt's
+//! result never depends on it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;

@@ -588,6 +588,7 @@ device       cuda:0, fp32
 cohort size  16
 program      0.1.0, libtorch 2.11.0
 data digest  ab12
+weights      kept, 1234 bytes
 
 attempts
 attempt  worker   cohort  size  started (UTC)        took  epochs  state
@@ -611,6 +612,7 @@ epoch  examples/s  seconds  attempt
 #[test]
 fn trial_that_waits_says_why() {
     let waits = Trial {
+        weights_bytes: None,
         state: "pending".into(),
         pending_reason: "waits for a worker with mnist".into(),
         outcome: None,

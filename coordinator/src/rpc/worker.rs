@@ -1,5 +1,5 @@
-//! `WorkerService`: one stream per attached worker. It reads and converts; the driver decides. Weights
-//! come by calls of their own (`weights`).
+//! `WorkerService`: one stream per attached worker. It reads and converts; the driver decides.
+//! Weights come by calls of their own (`weights`).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Weights that workers offer: what is taken, what is refused, what goes again, and what clients get.
+//! Weights that workers offer: what is taken, what is refused, what goes again, what clients get.
 
 use std::fs;
 use std::path::{Path, PathBuf};
