@@ -37,6 +37,7 @@ demo: build ## run sweeps/quickstart.yaml on this machine and print its table
 test: build ## run every test
 	$(PYTHON) deploy/tests/test_libtorch.py
 	$(PYTHON) deploy/tests/test_gpu_check.py
+	$(PYTHON) python/test_gradsweep_model.py
 	OMP_NUM_THREADS=1 PROPTEST_RNG_SEED=$(SEED) cargo test $(CARGO_FLAGS) --workspace
 
 sim: ## simulate SEEDS=10000 worlds with faults, from SEED=1 on; failures are in target/simulation
