@@ -37,16 +37,13 @@ demo: build ## run sweeps/quickstart.yaml on this machine and print its table
 test: build ## run every test
 	$(PYTHON) deploy/tests/test_libtorch.py
 	$(PYTHON) deploy/tests/test_gpu_check.py
-	$(PYTHON) python/test_gradsweep_model.py
-<<<<<<< HEAD
-	$(PYTHON) deploy/tests/test_page.py
-	$(PYTHON) deploy/tests/test_prometheus.py
-	OMP_NUM_THREADS=1 PROPTEST_RNG_SEED=$(SEED) GRADSWEEP_TEST_PYTHON=$(PYTHON) cargo test $(CARGO_FLAGS) --workspace
-=======
 	$(PYTHON) deploy/tests/test_deploy.py
 	$(PYTHON) deploy/tests/test_deploy_scripts.py
-	OMP_NUM_THREADS=1 PROPTEST_RNG_SEED=$(SEED) cargo test $(CARGO_FLAGS) --workspace
->>>>>>> refs/heads/deploy
+	$(PYTHON) deploy/tests/test_page.py
+	$(PYTHON) deploy/tests/test_prometheus.py
+	$(PYTHON) python/test_gradsweep_model.py
+	OMP_NUM_THREADS=1 PROPTEST_RNG_SEED=$(SEED) GRADSWEEP_TEST_PYTHON=$(PYTHON) \
+	    cargo test $(CARGO_FLAGS) --workspace
 
 sim: ## simulate SEEDS=10000 worlds with faults, from SEED=1 on; failures are in target/simulation
 	SIM_SEEDS=$(or $(SEEDS),10000) SIM_SEED=$(SEED) cargo run $(CARGO_FLAGS) -p simulation

@@ -618,6 +618,8 @@ fn trial_that_waits_says_why() {
         outcome: None,
         attempts: Vec::new(),
         epochs: Vec::new(),
+        weights_bytes: None,
+        weights_note: "the trial is pending".into(),
         ..some_trial()
     };
     let mut out = Vec::new();
@@ -646,7 +648,13 @@ fn trial_as_json() {
     assert_eq!(value["attempts"][0]["first_epoch"], serde_json::Value::Null);
     assert_eq!(value["attempts"][1]["state"], "completed");
     assert_eq!(value["epochs_repeated"], 0);
+    assert_eq!((&value["weights_bytes"], &value["weights_note"]), (&1_234.into(), &().into()));
     let mut lost = some_trial();
+    (lost.weights_bytes, lost.weights_note) = (None, "they are on their way".into());
+    assert_eq!(trial_json(&lost)["weights_note"], "they are on their way");
+    let mut out = Vec::new();
+    trial(&lost, Style::default(), &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("not kept: they are on their way"));
     (lost.attempts[0].first_epoch, lost.attempts[0].last_epoch) = (1, 7);
     (lost.attempts[1].first_epoch, lost.attempts[1].last_epoch) = (4, 5);
     assert_eq!(trial_json(&lost)["epochs_repeated"], 4);

@@ -55,7 +55,8 @@ pub fn trial_facts(trial: &Trial) -> Facts {
 fn weights(trial: &Trial) -> String {
     match trial.weights_bytes {
         Some(bytes) => format!("kept, {bytes} bytes"),
-        None if trial.weights_note.is_empty() => String::new(),
+        // Before its end nobody looks for them.
+        None if trial.weights_note.is_empty() || trial.outcome.is_none() => String::new(),
         None => format!("not kept: {}", trial.weights_note),
     }
 }
