@@ -618,7 +618,6 @@ fn trial_that_waits_says_why() {
         outcome: None,
         attempts: Vec::new(),
         epochs: Vec::new(),
-        weights_bytes: None,
         weights_note: "the trial is pending".into(),
         ..some_trial()
     };

@@ -231,7 +231,6 @@ fn unavailable(stopped: Stopped) -> Status {
     Status::unavailable(stopped.to_string())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn status(error: AnswerError) -> Status {
     let text = chain(&error);
     match error {

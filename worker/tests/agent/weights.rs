@@ -42,7 +42,12 @@ fn assert_of(offer: &Offer, trial: u64) {
 }
 
 async fn ended(host: &Host, coordinator: &mut Coordinator) -> (Agent, Session, PathBuf) {
+    // What is there when the worker attaches is offered at once: then it has looked.
+    left(host, &of(99));
     let (agent, mut session) = attached(host, coordinator, 1).await;
+    let offer = coordinator.offer().await;
+    assert_of(&offer, 99);
+    offer.answer(WeightsAnswer::NotWanted);
     let path = left(host, &of(1));
     session.lease(0, 1, &[(1, 0, 1)]).await;
     let reports = session.reports_until_ended(1).await;

@@ -32,7 +32,7 @@ fn kept_alone(keep: Keep, bench: &Bench, ends: &[u8], seeds: usize) -> BTreeSet<
     for (at, end) in ends.iter().enumerate().filter(|(at, end)| at % SEEDS < seeds && **end > 1) {
         keeper.add(crate::keep::Completed {
             trial: bench.trials[at].id,
-            config: (at / SEEDS) as i64,
+            config: i64::try_from(at / SEEDS).unwrap(),
             val_error: Some(f64::from(*end)),
             ended_unix_ms: AT,
         });

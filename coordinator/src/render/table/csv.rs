@@ -28,12 +28,13 @@ impl CsvTable {
         for row in rows {
             check_row(&self.columns, row.cells.len())?;
             flat::values(&self.columns, &row.cells, |value| {
-                Ok(match value {
-                    Flat::None => writer.write_field("")?,
-                    Flat::Text(text) => writer.write_field(text)?,
-                    Flat::Number(number) => writer.write_field(number.to_string())?,
-                    Flat::Integer(integer) => writer.write_field(integer.to_string())?,
-                })
+                let written = match value {
+                    Flat::None => writer.write_field(""),
+                    Flat::Text(text) => writer.write_field(text),
+                    Flat::Number(number) => writer.write_field(number.to_string()),
+                    Flat::Integer(integer) => writer.write_field(integer.to_string()),
+                };
+                Ok(written?)
             })?;
             writer.write_record(None::<&[u8]>)?;
         }
