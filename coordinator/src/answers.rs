@@ -30,7 +30,7 @@ use crate::query::{QueryError, Reader};
 use crate::rpc::gpus;
 use crate::weights::Weights;
 
-pub use live::state_of;
+pub use live::sweep_of;
 pub use logs::Logs;
 
 /// Readers of the store at one time: each has a connection and a thread. Others wait their turn.

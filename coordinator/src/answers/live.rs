@@ -8,13 +8,40 @@ use scheduler::overview::{SlotOverview, SweepOverview, SweepState, WorkerOvervie
 use crate::driver::{Clock, Health};
 
 /// Where a sweep stands, in a word, or why nothing runs.
-pub fn state_of(sweep: &SweepOverview) -> &str {
+fn state_of(sweep: &SweepOverview) -> &str {
     match &sweep.state {
         SweepState::Running => "running",
         SweepState::Completed => "completed",
         SweepState::Paused => "paused",
         SweepState::Cancelled => "cancelled",
         SweepState::Stopped { reason } | SweepState::Waiting { reason } => reason,
+    }
+}
+
+/// A sweep as far as the driver's picture has it: without times, failures, lost attempts, file.
+pub fn sweep_of(sweep: &SweepOverview) -> wire::Sweep {
+    let counts = &sweep.counts;
+    wire::Sweep {
+        name: sweep.name.to_string(),
+        model: sweep.model.name().into(),
+        data: sweep.data.name().into(),
+        trials: Some(wire::TrialCounts {
+            pending: counts.pending,
+            running: counts.running,
+            completed: counts.completed,
+            diverged: counts.diverged,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            removed: counts.removed,
+        }),
+        configs: sweep.configs,
+        configs_done: sweep.configs_done,
+        best_val_error: sweep.best.map(|(_, error)| error),
+        best_trial: sweep.best.map_or(String::new(), |(trial, _)| trial.to_string()),
+        epochs: sweep.epochs_total,
+        state: state_of(sweep).into(),
+        eta_seconds: sweep.eta_seconds,
+        ..wire::Sweep::default()
     }
 }
 

@@ -9,7 +9,7 @@ use super::error::FigureError;
 use super::scale::drawable;
 use super::setting::Setting;
 use super::trials::{id, number};
-use crate::query::EPOCH_METRICS;
+use crate::query::{EPOCH_METRICS, epoch_metrics};
 
 /// Epochs that are drawn of a history, about.
 const EPOCHS_MAX: u32 = 600;
@@ -180,19 +180,8 @@ impl Histories {
 }
 
 fn of_report(epoch: &EpochReport, metric: &str) -> f64 {
-    let values = [
-        epoch.train_loss,
-        epoch.train_error,
-        epoch.val_loss,
-        epoch.val_error,
-        epoch.gate,
-        epoch.lr,
-        epoch.grad_norm,
-        epoch.examples_per_second,
-        epoch.seconds,
-    ];
     let at = EPOCH_METRICS.iter().position(|known| *known == metric);
-    at.map_or(f64::NAN, |at| values[at])
+    at.map_or(f64::NAN, |at| epoch_metrics(epoch)[at])
 }
 
 #[cfg(test)]

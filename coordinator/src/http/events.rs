@@ -17,8 +17,9 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 
 use super::Web;
-use crate::answers::state_of;
+use crate::answers::sweep_of;
 use crate::driver::Driven;
+use crate::render;
 
 /// News come no more often: a page that shows them asks for itself again.
 const EVERY: Duration = Duration::from_secs(1);
@@ -92,25 +93,17 @@ fn event(overview: &Overview) -> Value {
     json!({"sweeps": sweeps, "workers": workers})
 }
 
-fn sweep(sweep: &SweepOverview) -> Value {
-    let counts = &sweep.counts;
+fn sweep(overview: &SweepOverview) -> Value {
+    let sweep = sweep_of(overview);
     json!({
-        "name": sweep.name.as_str(),
-        "state": state_of(sweep),
-        "trials": {
-            "pending": counts.pending,
-            "running": counts.running,
-            "completed": counts.completed,
-            "diverged": counts.diverged,
-            "failed": counts.failed,
-            "cancelled": counts.cancelled,
-            "removed": counts.removed,
-        },
+        "name": sweep.name,
+        "state": sweep.state,
+        "trials": render::counts_json(&sweep.trials.unwrap_or_default()),
         "configs": sweep.configs,
         "configs_done": sweep.configs_done,
-        "epochs": sweep.epochs_total,
-        "best_val_error": sweep.best.map(|(_, error)| error),
+        "epochs": sweep.epochs,
+        "best_val_error": sweep.best_val_error,
         "eta_seconds": sweep.eta_seconds,
-        "examples_per_second": sweep.examples_per_second,
+        "examples_per_second": overview.examples_per_second,
     })
 }

@@ -36,7 +36,7 @@ use crate::store::{StoreError, check};
 
 pub use error::{Class, Elsewhere, QueryError, suggest};
 pub use metric::{Ended, Metric, Shown};
-pub use table::{EPOCH_METRICS, Sink};
+pub use table::{EPOCH_METRICS, Sink, epoch_metrics};
 pub use trial::{ATTEMPTS_MAX, EPOCHS_MAX};
 pub use weights::{Fate, Tested};
 

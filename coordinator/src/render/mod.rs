@@ -30,6 +30,6 @@ pub(crate) use table::{LaidOut, PageCell, laid_out, plain};
 pub(crate) use view::wrapped;
 pub(crate) use view::{Facts, sweep_facts, workers_grid};
 pub use view::{sweep, sweeps, workers};
-pub use view_json::{sweep_json, sweeps_json, trial_json, workers_json};
+pub use view_json::{counts_json, sweep_json, sweeps_json, trial_json, workers_json};
 pub use view_trial::trial;
 pub(crate) use view_trial::{attempts_grid, trial_facts};

@@ -1,7 +1,9 @@
 //! Answers as JSON values: the fields of the wire with their names, errors as fractions, times in
 //! milliseconds since 1970. What is absent, and a number that is none, is null.
 
-use common::wire::{Attempt, AttemptOutcome, EpochReport, Provenance, Sweep, Trial, Worker};
+use common::wire::{
+    Attempt, AttemptOutcome, EpochReport, Provenance, Sweep, Trial, TrialCounts, Worker,
+};
 use serde_json::{Value, json};
 
 use super::gpus::gpu_json;
@@ -23,15 +25,7 @@ pub fn sweep_json(sweep: &Sweep) -> Value {
         "model": sweep.model,
         "data": sweep.data,
         "state": sweep.state,
-        "trials": {
-            "pending": counts.pending,
-            "running": counts.running,
-            "completed": counts.completed,
-            "diverged": counts.diverged,
-            "failed": counts.failed,
-            "cancelled": counts.cancelled,
-            "removed": counts.removed,
-        },
+        "trials": counts_json(&counts),
         "configs": sweep.configs,
         "configs_done": sweep.configs_done,
         "best_val_error": sweep.best_val_error,
@@ -42,6 +36,19 @@ pub fn sweep_json(sweep: &Sweep) -> Value {
         "eta_seconds": sweep.eta_seconds,
         "failures": sweep.failures,
         "lost_attempts": lost_attempts,
+    })
+}
+
+/// Trials by state.
+pub fn counts_json(counts: &TrialCounts) -> Value {
+    json!({
+        "pending": counts.pending,
+        "running": counts.running,
+        "completed": counts.completed,
+        "diverged": counts.diverged,
+        "failed": counts.failed,
+        "cancelled": counts.cancelled,
+        "removed": counts.removed,
     })
 }
 

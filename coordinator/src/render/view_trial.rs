@@ -8,8 +8,8 @@ use super::grid::{self, Grid, GridColumn};
 use super::number::{Unit, duration, duration_ms, shortest, utc};
 use super::style::Style;
 use super::view::{Facts, facts};
-use crate::query::EPOCH_METRICS;
 use crate::query::history::{self, Recorded};
+use crate::query::{EPOCH_METRICS, epoch_metrics};
 
 /// Parameters, state, attempts, outcome with its provenance, and the history.
 pub fn trial(trial: &Trial, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -177,19 +177,8 @@ fn epochs(epochs: &[EpochReport], style: Style, out: &mut dyn Write) -> io::Resu
     columns.push(GridColumn::new("attempt").right());
     let mut rows = Vec::with_capacity(epochs.len());
     for epoch in epochs {
-        let values = [
-            epoch.train_loss,
-            epoch.train_error,
-            epoch.val_loss,
-            epoch.val_error,
-            epoch.gate,
-            epoch.lr,
-            epoch.grad_norm,
-            epoch.examples_per_second,
-            epoch.seconds,
-        ];
         let mut row = vec![epoch.epoch.to_string()];
-        for (name, value) in EPOCH_METRICS.into_iter().zip(values) {
+        for (name, value) in EPOCH_METRICS.into_iter().zip(epoch_metrics(epoch)) {
             row.push(if name == "lr" { shortest(value) } else { Unit::of(name).value(value) });
         }
         row.push(epoch.attempt.as_ref().map_or("-".into(), |id| id.attempt.to_string()));

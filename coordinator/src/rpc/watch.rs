@@ -14,7 +14,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use crate::answers::state_of;
+use crate::answers::sweep_of;
 
 /// People read no faster.
 const EVERY: Duration = Duration::from_secs(1);
@@ -57,32 +57,6 @@ fn of(sweep: &SweepOverview, overview: &Overview) -> wire::SweepProgress {
         workers_connected: workers().count() as u64,
         slots: slots().count() as u64,
         slots_busy: slots().filter(|slot| slot.cohort.is_some()).count() as u64,
-    }
-}
-
-fn sweep_of(sweep: &SweepOverview) -> wire::Sweep {
-    let counts = &sweep.counts;
-    wire::Sweep {
-        name: sweep.name.to_string(),
-        model: sweep.model.name().into(),
-        data: sweep.data.name().into(),
-        trials: Some(wire::TrialCounts {
-            pending: counts.pending,
-            running: counts.running,
-            completed: counts.completed,
-            diverged: counts.diverged,
-            failed: counts.failed,
-            cancelled: counts.cancelled,
-            removed: counts.removed,
-        }),
-        configs: sweep.configs,
-        configs_done: sweep.configs_done,
-        best_val_error: sweep.best.map(|(_, error)| error),
-        best_trial: sweep.best.map_or(String::new(), |(trial, _)| trial.to_string()),
-        epochs: sweep.epochs_total,
-        state: state_of(sweep).into(),
-        eta_seconds: sweep.eta_seconds,
-        ..wire::Sweep::default()
     }
 }
 

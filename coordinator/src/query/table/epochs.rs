@@ -25,6 +25,21 @@ pub const EPOCH_METRICS: [&str; 9] = [
     "seconds",
 ];
 
+/// Their values, in the same order.
+pub fn epoch_metrics(epoch: &wire::EpochReport) -> [f64; EPOCH_METRICS.len()] {
+    [
+        epoch.train_loss,
+        epoch.train_error,
+        epoch.val_loss,
+        epoch.val_error,
+        epoch.gate,
+        epoch.lr,
+        epoch.grad_norm,
+        epoch.examples_per_second,
+        epoch.seconds,
+    ]
+}
+
 impl Reader {
     pub(super) fn table_of_epochs(
         &self,
@@ -89,17 +104,6 @@ fn after(part: Recorded, page: &[wire::EpochReport]) -> Option<Recorded> {
 fn cells(start: &[wire::Cell], epoch: &wire::EpochReport) -> Vec<wire::Cell> {
     let mut cells = start.to_vec();
     cells.push(integer_cell(epoch.epoch));
-    let metrics: [f64; EPOCH_METRICS.len()] = [
-        epoch.train_loss,
-        epoch.train_error,
-        epoch.val_loss,
-        epoch.val_error,
-        epoch.gate,
-        epoch.lr,
-        epoch.grad_norm,
-        epoch.examples_per_second,
-        epoch.seconds,
-    ];
-    cells.extend(metrics.map(|metric| number_cell(Some(metric))));
+    cells.extend(epoch_metrics(epoch).map(|metric| number_cell(Some(metric))));
     cells
 }

@@ -7,7 +7,7 @@ mod repeated;
 mod space;
 mod trials;
 
-pub use epochs::EPOCH_METRICS;
+pub use epochs::{EPOCH_METRICS, epoch_metrics};
 use std::ops::ControlFlow;
 
 use common::config::{Param, Value};
