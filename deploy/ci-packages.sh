@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what some tests use and skip without: a browser, Prometheus, LaTeX, linters, Python
+# Installs what some tests use and skip without: a browser, Prometheus, linters, Python
 # libraries. Only where it may (root, apt-get); what cannot be had is said and left out.
 #
 #     deploy/ci-packages.sh VENV      # VENV: folder of the Python environment to make
@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=$1
-packages=(chromium chromium-driver prometheus shellcheck texlive-latex-recommended)
+packages=(chromium chromium-driver prometheus shellcheck)
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
