@@ -11,6 +11,7 @@ import os
 import pathlib
 import pty
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from browser import BIN, ROOT, browser, coordinator, wait_for  # noqa: E402
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS, LINES = 110, 26
 # Of the terminal's palette those that the live view uses.
-COLOURS = {"000080": "#2f7fd0", "0000ff": "#2f7fd0", "0000ee": "#2f7fd0", "800000": "#f0786b", "808080": "#6b7684"}
+COLOURS = {"0000ff": "#5aa9f8", "000000": "#0b0e12", "800000": "#f0786b", "808080": "#6b7684"}
 
 
 def terminal(command, seconds):
@@ -46,10 +47,20 @@ def terminal(command, seconds):
                 stream.feed(os.read(descriptor, 65536))
             except OSError:
                 break
-    shown = [[screen.buffer[y][x] for x in range(COLUMNS)] for y in range(LINES)]
+    shown = [anonymous([screen.buffer[y][x] for x in range(COLUMNS)]) for y in range(LINES)]
     os.write(descriptor, b"q")
     os.waitpid(pid, 0)
     return shown
+
+
+def anonymous(row):
+    """A line without the name of the machine that the picture is made on."""
+    name = socket.gethostname()
+    at = "".join(cell.data or " " for cell in row).find(name)
+    if at >= 0:
+        for place, letter in enumerate("host1".ljust(len(name))):
+            row[at + place] = row[at + place]._replace(data=letter)
+    return row
 
 
 def colour(name, default):

@@ -120,9 +120,10 @@ impl View {
             Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(inside);
         frame.render_widget(Paragraph::new(counts(&self.progress)), words);
         let ratio = ratio.clamp(0.0, 1.0);
-        let percent = Span::styled(format!("{:.0} %", 100.0 * ratio), Style::new().bold());
-        // Not the blue of the bar, which is dark on dark beside it.
-        let style = Style::new().fg(Color::Blue).bg(Color::DarkGray);
+        let words = Style::new().fg(Color::White).bold();
+        let percent = Span::styled(format!("{:.0} %", 100.0 * ratio), words);
+        // The words turn these round where the bar is below them.
+        let style = Style::new().fg(Color::LightBlue).bg(Color::Black);
         frame.render_widget(Gauge::default().gauge_style(style).label(percent).ratio(ratio), bar);
     }
 
