@@ -10,8 +10,8 @@ import fcntl
 import os
 import pathlib
 import pty
+import re
 import select
-import socket
 import struct
 import subprocess
 import sys
@@ -54,12 +54,11 @@ def terminal(command, seconds):
 
 
 def anonymous(row):
-    """A line without the name of the machine that the picture is made on."""
-    name = socket.gethostname()
-    at = "".join(cell.data or " " for cell in row).find(name)
-    if at >= 0:
-        for place, letter in enumerate("host1".ljust(len(name))):
-            row[at + place] = row[at + place]._replace(data=letter)
+    """A line without the worker's name, which has that of the machine."""
+    worker = re.search(r"[^\s│]+(?=\s+connected )", "".join(cell.data or " " for cell in row))
+    if worker:
+        for place, letter in enumerate("host1".ljust(len(worker[0]))):
+            row[worker.start() + place] = row[worker.start() + place]._replace(data=letter)
     return row
 
 
