@@ -92,7 +92,7 @@ pub struct FigureArgs {
     #[arg(long, value_name = "THEME", value_enum, default_value_t, hide_possible_values = true)]
     pub theme: Theme,
     /// Size in pixels; a PNG has twice as many each way [default: 720x460, curves by their panels]
-    #[arg(long, value_name = "WxH", value_parser = size)]
+    #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
     /// Writes to this file, SVG or PNG by its ending [default: SVG on standard output]
     #[arg(long, short, value_name = "FILE")]
@@ -100,13 +100,6 @@ pub struct FigureArgs {
     /// Whom to ask.
     #[command(flatten)]
     pub place: Place,
-}
-
-fn size(text: &str) -> Result<Size, String> {
-    let parsed = text.split_once('x').and_then(|(width, height)| {
-        Some(Size { width: width.parse().ok()?, height: height.parse().ok()? })
-    });
-    parsed.ok_or_else(|| "WIDTHxHEIGHT in pixels is accepted, such as 720x460".into())
 }
 
 /// `plot`.
@@ -188,19 +181,6 @@ impl From<FigureError> for Failure {
         match error.is_mistake() {
             true => Failure::Mistake(chain(&error)),
             false => Failure::Failed(error.into()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_two_numbers() {
-        assert_eq!(size("720x460"), Ok(Size { width: 720, height: 460 }));
-        for text in ["720", "720x", "ax1", "1x-2", "1x2x3"] {
-            assert!(size(text).is_err(), "{text}");
         }
     }
 }

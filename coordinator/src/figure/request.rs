@@ -1,5 +1,7 @@
 //! What a figure is asked for.
 
+use std::str::FromStr;
+
 use common::wire::{TableLevel, TableRequest};
 
 use super::error::FigureError;
@@ -86,6 +88,17 @@ impl Size {
     pub const MIN: Size = Size { width: 280, height: 200 };
     /// Larger ones take too much memory as pixels.
     pub const MAX: Size = Size { width: 4_000, height: 3_000 };
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let parsed = text.split_once('x').and_then(|(width, height)| {
+            Some(Size { width: width.parse().ok()?, height: height.parse().ok()? })
+        });
+        parsed.ok_or_else(|| "WIDTHxHEIGHT in pixels is accepted, such as 720x460".into())
+    }
 }
 
 /// How a figure looks.
@@ -218,4 +231,17 @@ fn check_metric(
     let suggestion = suggest(name, accepted.iter().copied());
     let name = name.chars().take(80).collect();
     Err(FigureError::UnknownMetric { flag, name, accepted: accepted.to_vec(), suggestion })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_two_numbers() {
+        assert_eq!("720x460".parse(), Ok(Size { width: 720, height: 460 }));
+        for text in ["720", "720x", "ax1", "1x-2", "1x2x3"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::api::{listed, problem};
 use super::cache::Made;
 use super::{Web, status};
 use crate::figure::{
-    Curves, Drawing, FigureError, Kind, Look, Plot, Question, Request, Size, Theme, png,
+    Curves, Drawing, FigureError, Kind, Look, Plot, Question, Request, Theme, png,
 };
 use crate::query::{QueryError, Reader};
 
@@ -73,7 +73,8 @@ struct Asked {
 impl FigureQuery {
     fn read(self, sweep: String, is_plot: bool) -> Result<Asked, String> {
         let theme = self.theme.map_or(Ok(Theme::default()), |it| word("theme", &it))?;
-        let size = self.size.as_deref().map(size).transpose()?;
+        let size =
+            self.size.map(|it| it.parse().map_err(|why| format!("size: {why}"))).transpose()?;
         let conditions = listed(&self.conditions);
         let removed = self.removed;
         let plot = [&self.kind, &self.x, &self.y, &self.by, &self.best_by];
@@ -115,13 +116,6 @@ fn word<W: ValueEnum>(name: &str, text: &str) -> Result<W, String> {
         let words: Vec<String> = words.map(|word| word.get_name().to_owned()).collect();
         format!("{name}: {} are accepted", words.join(", "))
     })
-}
-
-fn size(text: &str) -> Result<Size, String> {
-    let parsed = text.split_once('x').and_then(|(width, height)| {
-        Some(Size { width: width.parse().ok()?, height: height.parse().ok()? })
-    });
-    parsed.ok_or_else(|| "size: WIDTHxHEIGHT in pixels is accepted, such as 720x460".into())
 }
 
 async fn make(web: &Web, asked: Asked, is_png: bool) -> Made {
