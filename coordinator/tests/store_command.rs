@@ -228,7 +228,13 @@ fn a_backup_is_a_whole_store_of_one_moment_while_another_is_written() {
     let (status, _, stderr) = run(&state, &["backup", file_text]);
     assert_eq!(status, Some(2));
     assert!(stderr.contains("exists; --force replaces it"), "{stderr}");
-    assert_eq!(run(&state, &["backup", file_text, "--force"]).0, Some(0));
+    let weights = state.join("weights");
+    std::fs::create_dir(&weights).unwrap();
+    std::fs::write(weights.join(format!("{}.safetensors", trials()[0].id)), "of a trial").unwrap();
+    let (status, stdout, stderr) = run(&state, &["backup", file_text, "--force"]);
+    assert_eq!(status, Some(0), "{stderr}");
+    let line = format!("\nnot in it: the kept weights; copy {} as well\n", weights.display());
+    assert!(stdout.ends_with(&line), "{stdout}");
 }
 
 #[test]

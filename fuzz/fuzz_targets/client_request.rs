@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use common::spec::{Options, load};
-use common::wire::{GetProbeRequest, GetTrialRequest, TableRequest};
+use common::wire::{GetModelRequest, GetProbeRequest, GetTrialRequest, TableRequest};
 use coordinator::query::Reader;
 use coordinator::store::{SqliteStore, Store};
 use libfuzzer_sys::fuzz_target;
@@ -62,6 +62,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(request) = GetProbeRequest::decode(bytes) {
         drop(reader.probe(&request, &mut |_| ControlFlow::Continue(())));
+    }
+    if let Ok(request) = GetModelRequest::decode(bytes) {
+        drop(reader.model(&request, &mut |_| ControlFlow::Continue(())));
     }
     if let Ok(request) = GetTrialRequest::decode(bytes) {
         drop(reader.trial(&request.sweep, &request.trial));

@@ -1,12 +1,15 @@
-//! What a worker sends to the coordinator.
+//! What a worker sends to the coordinator: over its stream, and before it sends weights.
 #![no_main]
 
-use common::wire::{FromWorker, from_worker};
+use common::wire::{FromWorker, OfferWeightsRequest, from_worker};
 use coordinator::rpc::convert;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Ok(offer) = OfferWeightsRequest::decode(bytes) {
+        drop(convert::weights_offer(offer));
+    }
     let Ok(message) = FromWorker::decode(bytes) else { return };
     match message.message {
         Some(from_worker::Message::Hello(hello)) => drop(convert::hello(hello)),

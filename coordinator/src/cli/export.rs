@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::source::Source;
 use super::{ExportArgs, Failure, figure};
-use crate::figure::{Curves, Drawing, Look, Plot, Request};
+use crate::figure::{Curves, Drawing, Kind, Look, Plot, Request, png};
 use crate::options::Global;
+use crate::query::Metric;
 use crate::render::{self, Format, Style, TableWriter};
 
 /// What a result is from, by the columns of `--provenance`.
@@ -125,14 +126,25 @@ impl Folder {
         Ok(())
     }
 
-    /// Those that the sweep has enough parameters for.
+    /// As SVG and PNG, those that the sweep has enough parameters for.
     async fn figures(&self, sweep: &str, source: &mut Source) -> Result<(), Failure> {
         fs::create_dir(self.partial.join("figures"))?;
-        let plot = Request::Plot(Plot { sweep: sweep.into(), ..Plot::default() });
+        let plot = |kind| Plot { sweep: sweep.into(), kind, ..Plot::default() };
+        // Two axes have no place for a third parameter: the best config of a cell will do.
+        let best_by = Some(Metric::ValError.name().to_owned());
+        let heat = Plot { best_by, ..plot(Kind::Heat) };
         let curves = Request::Curves(Curves { sweep: sweep.into(), ..Curves::default() });
-        for (name, request) in [("plot", plot), ("curves", curves)] {
+        for (name, request) in [
+            ("plot", Request::Plot(plot(Kind::Line))),
+            ("heat", Request::Plot(heat)),
+            ("parallel", Request::Plot(plot(Kind::Parallel))),
+            ("curves", curves),
+        ] {
             match figure::svg(Drawing::new(request, Look::default())?, source).await {
-                Ok(svg) => self.write(&format!("figures/{name}.svg"), svg.as_bytes())?,
+                Ok(svg) => {
+                    self.write(&format!("figures/{name}.svg"), svg.as_bytes())?;
+                    self.write(&format!("figures/{name}.png"), &png(&svg)?)?;
+                }
                 Err(Failure::Mistake(why)) => {
                     writeln!(io::stderr().lock(), "no figure `{name}`: {why}")?;
                 }

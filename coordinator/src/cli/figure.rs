@@ -41,7 +41,8 @@ pub struct PlotArgs {
     /// Parameter of the horizontal axis
     #[arg(long, value_name = "P")]
     pub x: Option<String>,
-    /// test_error, val_error, test_loss, val_loss, train_loss, best_epoch, epochs or seconds
+    /// test_error, val_error, test_loss, val_loss, train_loss, best_epoch, epochs or seconds; or
+    /// completed, diverged or failed: the percentage of a point's trials that ended so
     #[arg(long, value_name = "METRIC")]
     pub y: Option<String>,
     /// Parameters whose values make a line each; the rows of a heat map; the axes of a parallel

@@ -55,8 +55,9 @@ Reads only: running and pending trials go on.")]
     #[command(after_help = "The folder appears when it is complete: sweep.yaml (with overlay and \
 overrides applied), provenance.json (which programs, devices and data the results are from), \
 trials.parquet and epochs.parquet (a row per trial, and per trial and epoch), table.md, table.tex \
-and table.csv (as the sweep file's `table` says), figures/plot.svg and curves.svg, \
-expectations.json.
+and table.csv (as the sweep file's `table` says), expectations.json, and in \
+figures/ what the sweep has enough parameters for of plot, heat, parallel and curves, as SVG and \
+PNG.
 
 Reads only: running and pending trials go on.")]
     Export(ExportArgs),
@@ -169,7 +170,10 @@ Exit status 1 where something does not hold.")]
         after_help = "The copy is the store at one moment, and appears when it is whole and \
 on the disk; the coordinator is not held up. To go back to it, stop the coordinator, put the file \
 into an empty directory as gradsweep.db, and start with that --state: trials that ran or ended \
-after the copy are trained again. Workers drop what they have of the other store by themselves."
+after the copy are trained again. Workers drop what they have of the other store by themselves.
+
+Kept weights are files of their own in weights/ of the state directory, written once each: copy \
+that folder after the store, with any tool, and put it beside gradsweep.db."
     )]
     Backup(BackupArgs),
 }

@@ -7,6 +7,7 @@ use super::output::Output;
 use super::{BackupArgs, Failure};
 use crate::options::Global;
 use crate::query::Reader;
+use crate::weights;
 
 /// Says what is wrong with a store; status 1 where something is.
 pub(super) fn check(global: &Global) -> Result<(), Failure> {
@@ -41,5 +42,9 @@ pub(super) fn backup(args: &BackupArgs, global: &Global) -> Result<(), Failure> 
     let bytes = Reader::open(&global.state)?.backup(&args.file, args.force)?;
     let mut out = Output::stdout();
     writeln!(out, "{}: {bytes} bytes, as the store was a moment ago", args.file.display())?;
+    if !weights::kept(&global.state)?.is_empty() {
+        let folder = weights::folder(&global.state);
+        writeln!(out, "not in it: the kept weights; copy {} as well", folder.display())?;
+    }
     out.finish()
 }

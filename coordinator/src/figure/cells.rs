@@ -74,7 +74,10 @@ pub(super) fn gather(trials: &Trials, keys: &[usize], choice: &[usize]) -> Vec<C
     }
     let done = cells.into_iter().map(|(key, candidates)| {
         let chosen = best(candidates.into_values().collect());
-        let summary = summarise(&chosen.values);
+        let summary = summarise(&chosen.values).map(|all| match trials.has_spread() {
+            true => all,
+            false => Summary { std: None, min: all.mean, max: all.mean, ..all },
+        });
         Cell { key, values: chosen.values, counts: chosen.counts, summary }
     });
     done.collect()

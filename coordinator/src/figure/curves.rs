@@ -117,7 +117,7 @@ impl CurvesFigure {
         });
         let counts: Vec<usize> = curves.map(|(_, moments)| moments.n as usize).collect();
         if counts.iter().any(|count| *count > 1) {
-            let replicates = super::notes::replicates(counts).unwrap_or_default();
+            let replicates = super::notes::replicates("Mean", counts).unwrap_or_default();
             notes.push(format!("{replicates}; bands are ± sample standard deviation."));
         }
         if self.histories.thins_out(self.histories.metrics[0]) {

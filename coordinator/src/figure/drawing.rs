@@ -18,7 +18,7 @@ use super::survey::Survey;
 use super::svg::Canvas;
 use super::trials::{Counts, Trials, Wanted};
 use super::words::{measure, param};
-use crate::query::Metric;
+use crate::query::{Metric, Shown};
 
 /// What a figure asks.
 #[derive(Clone, PartialEq, Debug)]
@@ -133,22 +133,19 @@ impl Drawing {
         let filters = self.request.conditions()?;
         Ok(match &self.request {
             Request::Plot(plot) => {
-                let metric = self.metric(plot).name().to_owned();
-                Wanted { metric, choosing: plot.best_by.clone(), filters }
+                Wanted { shown: self.shown(plot), choosing: plot.best_by.clone(), filters }
             }
             Request::Curves(_) => {
-                let metric = Metric::ValError.name().to_owned();
-                Wanted { metric, choosing: None, filters }
+                let shown = Shown::Metric(Metric::ValError);
+                Wanted { shown, choosing: None, filters }
             }
         })
     }
 
     /// As asked, else that of the sweep's own table.
-    fn metric(&self, plot: &Plot) -> Metric {
+    fn shown(&self, plot: &Plot) -> Shown {
         let own = self.survey.as_ref().map(|survey| &*survey.metric);
-        let name = plot.y.as_deref().or(own).unwrap_or_default();
-        let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name);
-        metric.unwrap_or(Metric::TestError)
+        plot.y.as_deref().or(own).and_then(Shown::named).unwrap_or_default()
     }
 
     /// Takes a part of the table that was asked for. `Break` says that no more is needed of it,
@@ -215,15 +212,15 @@ impl Drawing {
         let survey = self.survey.clone().unwrap_or_default();
         let axes = axes(plot, &survey, &self.trials)?;
         let canvas = self.canvas(Size { width: 720, height: 460 });
-        let metric = self.metric(plot);
+        let shown = self.shown(plot);
         let best_by = plot.best_by.as_deref().map_or("", |metric| measure(metric).name);
-        let (trials, measure) = (&self.trials, measure(metric.name()));
+        let (trials, measure) = (&self.trials, measure(shown.name()));
         let subject = &*self.subject()?;
         Ok(match plot.kind {
             Kind::Line => LineFigure { trials, axes, subject, measure, best_by, log_y: plot.log_y }
                 .draw(canvas),
             Kind::Heat => {
-                let lower_is_better = metric.lower_is_better();
+                let lower_is_better = shown.lower_is_better();
                 let heat = HeatFigure { trials, axes, subject, measure, best_by, lower_is_better };
                 heat.draw(canvas)
             }

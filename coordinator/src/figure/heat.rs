@@ -80,7 +80,7 @@ impl HeatFigure<'_> {
     fn notes(&self, field: &Field, dropped: bool, more: Vec<String>) -> Vec<String> {
         let mut notes = Vec::new();
         let sizes = field.cells.values().map(|cell| cell.values.len());
-        if let Some(replicates) = notes::replicates(sizes) {
+        if let Some(replicates) = notes::replicates(self.trials.statistic(), sizes) {
             let best = if self.lower_is_better { "; the lowest is framed" } else { "" };
             notes.push(format!("{replicates}{best}."));
         }

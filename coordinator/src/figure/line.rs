@@ -118,12 +118,12 @@ impl LineFigure<'_> {
         let cells = || groups.iter().flat_map(|group| &group.cells);
         let sizes = cells().map(|(_, cell)| cell.values.len());
         let mut notes = Vec::new();
-        if let Some(replicates) = notes::replicates(sizes) {
-            let spread = match cells().any(|(_, cell)| cell.values.len() > 1) {
-                true => " ± sample standard deviation; faint dots are trials",
-                false => "",
-            };
-            notes.push(format!("{replicates}{spread}."));
+        if let Some(replicates) = notes::replicates(self.trials.statistic(), sizes) {
+            let has_spread =
+                cells().any(|(_, cell)| cell.summary.is_some_and(|it| it.std.is_some()));
+            let spread = if has_spread { " ± sample standard deviation" } else { "" };
+            let dots = if self.has_dots(groups) { "; faint dots are trials" } else { "" };
+            notes.push(format!("{replicates}{spread}{dots}."));
         }
         if group_count > groups.len() {
             notes.push(format!(
@@ -181,7 +181,7 @@ impl LineFigure<'_> {
         groups: &[Group],
         settings: &[Setting],
     ) {
-        let dots: usize = groups.iter().flat_map(|it| &it.cells).map(|it| it.1.values.len()).sum();
+        let has_dots = self.has_dots(groups);
         let is_words = matches!(panel.x.spread, Spread::Words(_));
         let mut taken = BTreeMap::new();
         for (at, group) in groups.iter().enumerate() {
@@ -197,13 +197,20 @@ impl LineFigure<'_> {
                 }
             };
             canvas.begin("group", &group.label);
-            if dots <= DOTS_MAX {
+            if has_dots {
                 self.draw_dots(canvas, panel, group, &place);
             }
             self.draw_line(canvas, panel, group, &place);
             draw_lost(canvas, panel, group, &mut taken, &place);
             canvas.end();
         }
+    }
+
+    /// Whether each trial is drawn.
+    fn has_dots(&self, groups: &[Group]) -> bool {
+        let sizes = || groups.iter().flat_map(|it| &it.cells).map(|it| it.1.values.len());
+        let is_few = sizes().sum::<usize>() <= DOTS_MAX;
+        self.trials.has_spread() && is_few && sizes().any(|size| size > 1)
     }
 
     fn draw_dots(

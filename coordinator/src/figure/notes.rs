@@ -46,7 +46,10 @@ pub(super) fn lost(counts: Counts, with_unfinished: bool) -> Option<String> {
 }
 
 /// `Mean of 2 trials`, `Mean of 1 to 3 trials`, `One trial each`.
-pub(super) fn replicates(counts: impl IntoIterator<Item = usize>) -> Option<String> {
+pub(super) fn replicates(
+    statistic: &str,
+    counts: impl IntoIterator<Item = usize>,
+) -> Option<String> {
     let mut least = usize::MAX;
     let mut most = 0;
     for count in counts.into_iter().filter(|count| *count > 0) {
@@ -55,8 +58,8 @@ pub(super) fn replicates(counts: impl IntoIterator<Item = usize>) -> Option<Stri
     match (least, most) {
         (_, 0) => None,
         (1, 1) => Some("One trial each".into()),
-        (least, most) if least == most => Some(format!("Mean of {most} trials")),
-        (least, most) => Some(format!("Mean of {least} to {most} trials")),
+        (least, most) if least == most => Some(format!("{statistic} of {most} trials")),
+        (least, most) => Some(format!("{statistic} of {least} to {most} trials")),
     }
 }
 

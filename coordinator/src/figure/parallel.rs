@@ -90,7 +90,8 @@ impl ParallelFigure<'_> {
 
     fn notes(&self, lines: &[&Cell], line_count: usize, more: Vec<String>) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(replicates) = notes::replicates(lines.iter().map(|cell| cell.values.len())) {
+        let sizes = lines.iter().map(|cell| cell.values.len());
+        if let Some(replicates) = notes::replicates(self.trials.statistic(), sizes) {
             notes.push(format!("A line is a config. {replicates}."));
         }
         if line_count > lines.len() {

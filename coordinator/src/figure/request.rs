@@ -6,7 +6,7 @@ use common::wire::{TableLevel, TableRequest};
 
 use super::error::FigureError;
 use super::palette::Theme;
-use crate::query::{EPOCH_METRICS, Metric, suggest};
+use crate::query::{EPOCH_METRICS, Metric, Shown, suggest};
 
 /// Metrics of an epoch that are two lines in one panel: of training and of validation.
 pub(super) const PAIRS: [&str; 2] = ["error", "loss"];
@@ -178,7 +178,7 @@ impl Plot {
 
     fn check(&self) -> Result<(), FigureError> {
         if let Some(metric) = &self.y {
-            check_metric("--y", metric, &Metric::ALL.map(Metric::name))?;
+            check_metric("--y", metric, &Shown::ALL.map(Shown::name))?;
         }
         if let Some(metric) = &self.best_by {
             let choosing = Metric::ALL.into_iter().filter(|metric| metric.lower_is_better());

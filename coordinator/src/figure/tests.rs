@@ -215,6 +215,25 @@ fn line_figure_has_a_marker_per_mean_and_a_dot_per_trial() {
 }
 
 #[test]
+fn outcomes_are_drawn_as_percentages_of_the_trials_that_ended() {
+    let y = |name: &str| Some(name.to_owned());
+    let svg = Answers::small().plot(Plot { y: y("diverged"), ..plot(Kind::Line) }).unwrap();
+    let document = Document::parse(&svg).unwrap();
+    let described = document.descendants().find(|node| node.has_tag_name("desc")).unwrap();
+    let text = described.text().unwrap();
+    assert!(text.contains("relu: 0.00 at 2, 50.00 at 20. grelu: 0.00 at 2, 0.00 at 20."), "{text}");
+    assert_eq!(texts(&svg, "label-y"), ["diverged trials (%)"]);
+    assert_eq!(["mean", "spread", "trial", "lost-trials"].map(|it| count(&svg, it)), [4, 0, 0, 0]);
+    assert_eq!(notes(&svg), "Percentage of 2 trials.");
+    let svg = Answers::small().plot(Plot { y: y("completed"), ..plot(Kind::Heat) }).unwrap();
+    assert_eq!(texts(&svg, "value"), ["100.0", "50.0", "100.0", "100.0"], "relu 2, 20; grelu");
+    let mut answers = Answers::small();
+    answers.survey.metric = "failed".into();
+    let svg = answers.plot(plot(Kind::Line)).unwrap();
+    assert_eq!(texts(&svg, "label-y"), ["failed trials (%)"], "as the sweep's file says");
+}
+
+#[test]
 fn logarithmic_axes_are_refused_by_zero_alone() {
     let of = |value: f64| {
         let settings = [1, 2].map(|depth| vec![whole(depth)]);

@@ -8,7 +8,7 @@ use common::wire::{TablePart, TableRow, cell};
 use super::error::FigureError;
 use super::scale::drawable;
 use super::setting::{Setting, ranked};
-use crate::query::suggest;
+use crate::query::{Shown, suggest};
 
 /// Configs that a figure holds.
 pub(super) const CONFIGS_MAX: usize = 20_000;
@@ -20,7 +20,8 @@ const KNOWN_MAX: usize = 20;
 /// What is read of a trial.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Wanted {
-    pub metric: String,
+    /// A metric; of an outcome, the share of the trials that ended.
+    pub shown: Shown,
     /// The metric that chooses one config where a cell has several.
     pub choosing: Option<String>,
     /// Parameters and what they must be.
@@ -85,7 +86,8 @@ struct Columns {
     /// Parameters begin after the trial's id.
     params: Vec<String>,
     state: usize,
-    metric: usize,
+    /// None where the state says it.
+    metric: Option<usize>,
     choosing: Option<usize>,
     epochs: usize,
     filters: Vec<usize>,
@@ -109,7 +111,10 @@ impl Columns {
         Ok(Columns {
             count: names.len(),
             state: after("state")?,
-            metric: after(&wanted.metric)?,
+            metric: match wanted.shown {
+                Shown::Metric(metric) => Some(after(metric.name())?),
+                Shown::Count(_) => None,
+            },
             choosing: wanted.choosing.as_deref().map(after).transpose()?,
             epochs: after("epochs")?,
             filters: wanted.filters.iter().map(|it| filter(&it.0)).collect::<Result<_, _>>()?,
@@ -161,7 +166,7 @@ impl Trials {
             return Ok(());
         }
         let number = |at: usize| number(row, at);
-        let (value, choosing) = (number(columns.metric), columns.choosing.and_then(number));
+        let (value, choosing) = (columns.metric.map(number), columns.choosing.and_then(number));
         let epochs = number(columns.epochs).unwrap_or(0.0);
         let state = text(row, columns.state);
         if ["diverged", "failed", "cancelled"].contains(&state) {
@@ -171,13 +176,19 @@ impl Trials {
         let epochs = epochs as u32;
         self.epochs_max = self.epochs_max.max(epochs);
         let mut counts = Counts::default();
-        match (state, value) {
-            ("completed", Some(_)) => counts.values = 1,
-            ("diverged", _) => counts.diverged = 1,
-            ("failed", _) => counts.failed = 1,
-            _ => counts.unfinished = 1,
+        let value = match (state, value) {
+            ("completed", Some(value)) => value,
+            ("completed" | "diverged" | "failed", None) => {
+                Some(if state == self.wanted.shown.name() { 1.0 } else { 0.0 })
+            }
+            _ => None,
+        };
+        match (value, state) {
+            (Some(_), _) => counts.values = 1,
+            (None, "diverged") => counts.diverged = 1,
+            (None, "failed") => counts.failed = 1,
+            (None, _) => counts.unfinished = 1,
         }
-        let value = value.filter(|_| counts.values == 1);
         self.add(settings, value, choosing, counts);
         Ok(())
     }
@@ -231,6 +242,16 @@ impl Trials {
             }
         }
         Ok(())
+    }
+
+    /// Whether values have a spread: the share of an outcome is one number.
+    pub fn has_spread(&self) -> bool {
+        matches!(self.wanted.shown, Shown::Metric(_))
+    }
+
+    /// What a point is of its trials.
+    pub fn statistic(&self) -> &'static str {
+        if self.has_spread() { "Mean" } else { "Percentage" }
     }
 
     /// In the order of expansion.

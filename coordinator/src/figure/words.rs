@@ -41,6 +41,9 @@ pub(super) fn measure(metric: &str) -> Measure {
         "best_epoch" => of("best epoch", "", Kind::Count),
         "epochs" => of("epochs trained", "", Kind::Count),
         "seconds" => of("training time", "s", Kind::Time),
+        "completed" => of("completed trials", "%", Kind::Percent),
+        "diverged" => of("diverged trials", "%", Kind::Percent),
+        "failed" => of("failed trials", "%", Kind::Percent),
         "gate" => of("gate", "", Kind::Other),
         "lr" => of("learning rate", "", Kind::Other),
         "grad_norm" => of("gradient norm", "", Kind::Loss),
@@ -127,14 +130,15 @@ pub(super) fn listed(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::{EPOCH_METRICS, Metric};
+    use crate::query::{EPOCH_METRICS, Shown};
 
     #[test]
     fn every_metric_has_a_name_of_its_own() {
-        let trials = Metric::ALL.map(Metric::name);
-        for metric in trials.iter().chain(&EPOCH_METRICS) {
+        let is_share = |name| matches!(Shown::named(name), Some(Shown::Count(_)));
+        for metric in Shown::ALL.map(Shown::name).iter().chain(&EPOCH_METRICS) {
             assert_ne!(measure(metric).name, "value", "{metric}");
-            assert_eq!(measure(metric).label().contains('%'), metric.ends_with("_error"));
+            let is_percent = metric.ends_with("_error") || is_share(metric);
+            assert_eq!(measure(metric).label().contains('%'), is_percent);
         }
     }
 

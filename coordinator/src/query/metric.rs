@@ -94,6 +94,12 @@ pub enum Shown {
     Count(Ended),
 }
 
+impl Default for Shown {
+    fn default() -> Shown {
+        Shown::Metric(Metric::TestError)
+    }
+}
+
 impl Shown {
     /// Metrics first.
     pub const ALL: [Shown; 11] = {
@@ -115,6 +121,19 @@ impl Shown {
             Shown::Count(Ended::Completed) => "completed",
             Shown::Count(Ended::Diverged) => "diverged",
             Shown::Count(Ended::Failed) => "failed",
+        }
+    }
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Shown> {
+        Shown::ALL.into_iter().find(|shown| shown.name() == name)
+    }
+
+    /// Less of it is better.
+    pub const fn lower_is_better(self) -> bool {
+        match self {
+            Shown::Metric(metric) => metric.lower_is_better(),
+            Shown::Count(_) => false,
         }
     }
 }

@@ -172,7 +172,13 @@ fn an_export_has_everything_and_appears_when_it_is_whole() {
         "trials.parquet",
         "epochs.parquet",
         "figures/plot.svg",
+        "figures/heat.svg",
+        "figures/parallel.svg",
         "figures/curves.svg",
+        "figures/plot.png",
+        "figures/heat.png",
+        "figures/parallel.png",
+        "figures/curves.png",
     ];
     for file in files {
         let length = bench.path("out").join(file).metadata().unwrap().len();
