@@ -39,6 +39,38 @@ class Page(unittest.TestCase):
             self.check_keyboard(page, address)
             self.check_complaints(page)
 
+    def test_an_end_between_page_and_news_is_seen(self):
+        """The connection is held back until the sweep has ended: no news come after it."""
+        held = "window.EventSource = class { constructor(url) { window.asked = [url, this]; } };"
+        with browser() as page, coordinator(*SWEEP, "--local") as (address, _):
+            script = {"source": "window.RealSource = window.EventSource;" + held}
+            made = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+            page.get(f"{address}/sweeps/quickstart")
+            self.assertNotIn("12: 12 completed", text(page), "it has ended before it was looked at")
+            ended = (
+                "const [url, done] = arguments; fetch(url).then((it) => it.json()).then(done)"
+            )
+            of_sweep = f"{address}/api/v1/sweeps/quickstart"
+            wait_for(
+                "the end",
+                lambda: page.execute_async_script(ended, of_sweep)["state"] == "completed",
+            )
+            page.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", made)
+            page.execute_script(
+                "const [url, held] = window.asked; const real = new window.RealSource(url);"
+                "real.onmessage = (event) => held.onmessage(event);"
+            )
+            wait_for("the end on the page", lambda: "12: 12 completed" in text(page))
+
+    def test_many_windows_are_served(self):
+        """A browser has six connections for a host; windows in the background need none."""
+        with browser() as page, coordinator(*SWEEP) as (address, _):
+            page.set_page_load_timeout(20)
+            for _ in range(9):
+                page.switch_to.new_window("tab")
+                page.get(address)
+                wait_for("the news", lambda: page.find_element("id", "live").text == "live")
+
     def check_links(self, page, address):
         """Every link of every page, and figures that are drawn."""
         seen, left = set(), [f"{address}/"]

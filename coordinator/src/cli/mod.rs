@@ -45,7 +45,8 @@ pub enum Command {
     Workers(ViewArgs),
     /// Shows a sweep's results: mean, deviation and number of trials per config
     #[command(after_help = "Without --rows and --columns it is the table of the sweep file, else \
-every parameter that varies is a row. Diverged, failed and unfinished trials are not in the mean; \
+every parameter that varies is a row. With --rows alone the file's columns stay, unless --best-by \
+chooses among them. Diverged, failed and unfinished trials are not in the mean; \
 they are counted beside the number of trials. Errors are in percent in text, markdown and latex, \
 fractions in csv, json and parquet.
 
@@ -54,7 +55,8 @@ Reads only: running and pending trials go on.")]
     /// Writes a sweep's results into a folder: file, provenance, tables, figures
     #[command(after_help = "The folder appears when it is complete: sweep.yaml (with overlay and \
 overrides applied), provenance.json (which programs, devices and data the results are from), \
-trials.parquet and epochs.parquet (a row per trial, and per trial and epoch), table.md, table.tex \
+trials.parquet (a row per trial, with every parameter) and epochs.parquet (a row per trial and \
+epoch), table.md, table.tex \
 and table.csv (as the sweep file's `table` says), expectations.json, and in \
 figures/ what the sweep has enough parameters for of plot, heat, parallel and curves, as SVG and \
 PNG.
@@ -425,7 +427,7 @@ pub struct TableArgs {
     /// Includes trials that are no longer in the sweep's file
     #[arg(long)]
     pub removed: bool,
-    /// With --trials: also programs, device, precision and data that each result is from
+    /// With --trials: also every parameter, and programs, device, precision and data of a result
     #[arg(long, requires = "trials")]
     pub provenance: bool,
     /// text, markdown, latex, csv, json or parquet [default: by the ending of --output (txt, md,

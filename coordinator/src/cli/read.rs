@@ -133,7 +133,7 @@ pub(super) async fn logs(args: &LogArgs, global: &Global) -> Result<(), Failure>
 
 /// `table`: rows are written as they come.
 pub(super) async fn table(args: &TableArgs, global: &Global) -> Result<(), Failure> {
-    let format = format(args);
+    let format = format(args)?;
     if format == Format::Parquet && args.output.is_none() && std::io::stdout().is_terminal() {
         return Err(Failure::Mistake("--format parquet is not for a terminal: add -o FILE".into()));
     }
@@ -165,7 +165,19 @@ fn request(args: &TableArgs) -> TableRequest {
     }
 }
 
-fn format(args: &TableArgs) -> Format {
-    let by_ending = || args.output.as_deref().and_then(Format::of_path);
-    args.format.or_else(by_ending).unwrap_or_default()
+/// As asked, else by the ending of the file.
+fn format(args: &TableArgs) -> Result<Format, Failure> {
+    let path = match (args.format, &args.output) {
+        (Some(format), _) => return Ok(format),
+        (None, None) => return Ok(Format::default()),
+        (None, Some(path)) => path,
+    };
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    Format::of_ending(ending).ok_or_else(|| {
+        let path = path.display();
+        Failure::Mistake(format!(
+            "--output {path}: a table is written as .txt, .md, .tex, .csv, .json or .parquet; \
+             --format says which where the name does not"
+        ))
+    })
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
-use super::{Web, events, figures, status};
+use super::{Web, events, figures, status, web_words};
 use crate::answers::{AnswerError, InParts};
 use crate::query::{QueryError, Reader};
 use crate::render::{self, Format, Style, TableWriter};
@@ -53,7 +53,7 @@ pub(super) fn router() -> Router<Web> {
 
 /// An error as JSON.
 pub(super) fn problem(status: StatusCode, text: impl Into<String>) -> Response {
-    (status, Json(json!({"error": text.into()}))).into_response()
+    (status, Json(json!({"error": web_words(&text.into())}))).into_response()
 }
 
 fn refused(error: &AnswerError) -> Response {

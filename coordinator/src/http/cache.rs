@@ -27,12 +27,10 @@ pub(super) struct Made {
 
 /// The newest pages by their address.
 #[derive(Default)]
-pub(super) struct Cache(Mutex<HashMap<String, Entry>>);
+pub(super) struct Cache(Mutex<HashMap<String, Page>>);
 
-struct Entry {
-    begun: Instant,
-    page: Arc<OnceCell<Made>>,
-}
+/// A page, and since when there is one.
+type Page = Arc<OnceCell<(Instant, Made)>>;
 
 impl Cache {
     /// The page of an address, made by the first who asks for it.
@@ -41,23 +39,33 @@ impl Cache {
         F: Future<Output = Made>,
     {
         match self.entry(address) {
-            Some(page) => page.get_or_init(|| make).await.clone(),
+            Some(page) => {
+                let make = async {
+                    let made = make.await;
+                    (Instant::now(), made)
+                };
+                page.get_or_init(|| make).await.1.clone()
+            }
             None => make.await,
         }
     }
 
-    fn entry(&self, address: &str) -> Option<Arc<OnceCell<Made>>> {
+    fn entry(&self, address: &str) -> Option<Page> {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        pages.retain(|_, entry| now - entry.begun < FRESH);
-        if let Some(entry) = pages.get(address) {
-            return Some(Arc::clone(&entry.page));
+        pages.retain(|_, page| match page.get() {
+            Some((made, _)) => now.saturating_duration_since(*made) < FRESH,
+            // Those who wait for it hold it as well.
+            None => Arc::strong_count(page) > 1,
+        });
+        if let Some(page) = pages.get(address) {
+            return Some(Arc::clone(page));
         }
         if pages.len() >= PAGES_MAX {
             return None;
         }
-        let page = Arc::new(OnceCell::new());
-        pages.insert(address.to_owned(), Entry { begun: now, page: Arc::clone(&page) });
+        let page = Page::default();
+        pages.insert(address.to_owned(), Arc::clone(&page));
         Some(page)
     }
 }
@@ -84,6 +92,18 @@ mod tests {
         );
         assert_eq!((a.text, b.text, other.text.len()), ("page".into(), "page".into(), 4));
         assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    /// One that takes longer to make than it stays fresh is not made for each reader.
+    #[tokio::test]
+    async fn a_page_in_the_making_is_waited_for_and_one_without_readers_forgotten() {
+        let cache = Cache::default();
+        let first = cache.entry("/a").expect("room");
+        let second = cache.entry("/a").expect("room");
+        assert!(Arc::ptr_eq(&first, &second));
+        drop((first, second));
+        cache.entry("/b").expect("room");
+        assert!(!cache.0.lock().expect("no panic").contains_key("/a"));
     }
 
     #[tokio::test]

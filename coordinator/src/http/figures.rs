@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::api::{listed, problem};
 use super::cache::Made;
-use super::{Web, status};
+use super::{Web, status, web_words};
 use crate::figure::{
     Curves, Drawing, FigureError, Kind, Look, Plot, Question, Request, Theme, png,
 };
@@ -150,6 +150,6 @@ async fn make(web: &Web, asked: Asked, is_png: bool) -> Made {
 }
 
 fn failed(status: StatusCode, text: String) -> Made {
-    let text = serde_json::json!({"error": text}).to_string().into();
+    let text = serde_json::json!({"error": web_words(&text)}).to_string().into();
     Made { status, kind: "application/json", text }
 }

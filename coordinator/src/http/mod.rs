@@ -120,6 +120,27 @@ async fn metrics(State(web): State<Web>) -> Response {
     }
 }
 
+/// An error in the words of an address: its fields have no dashes.
+fn web_words(text: &str) -> String {
+    let mut words = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("--") {
+        let (before, flag) = rest.split_at(at);
+        let name = &flag[2..];
+        let end = name.find(|it: char| !it.is_ascii_lowercase() && it != '-');
+        let (name, after) = name.split_at(end.unwrap_or(name.len()));
+        words.push_str(before);
+        // A name of a sweep may have dashes, too.
+        if before.ends_with(char::is_alphanumeric) {
+            words.push_str(&flag[..2 + name.len()]);
+        } else {
+            words.push_str(&name.replace('-', "_"));
+        }
+        rest = after;
+    }
+    words + rest
+}
+
 /// The status that goes with an error.
 fn status(error: &AnswerError) -> StatusCode {
     match error {
@@ -132,5 +153,21 @@ fn status(error: &AnswerError) -> StatusCode {
         AnswerError::Cut | AnswerError::Thread(_) | AnswerError::Panicked => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_fields_as_addresses_have_them() {
+        let text = "add to --rows, or give --pool p (as replicates) or --best-by val_error";
+        let words = "add to rows, or give pool p (as replicates) or best_by val_error";
+        assert_eq!(web_words(text), words);
+        for kept in ["unknown sweep `a--b`", "a - b", "x--", ""] {
+            assert_eq!(web_words(kept), kept);
+        }
+        assert_eq!(web_words("--"), "");
     }
 }

@@ -297,7 +297,8 @@ fn constants(params: &[Param]) -> String {
 }
 
 fn pools(params: &[Param]) -> String {
-    params.iter().map(|param| format!("--pool {param}")).collect::<Vec<String>>().join(" ")
+    let names = params.iter().map(|param| param.name());
+    format!("--pool {}", names.collect::<Vec<&str>>().join(","))
 }
 
 /// The name that a misspelt one is likely to mean.

@@ -296,7 +296,7 @@ fn table_as_csv_reads_back() {
     let text = plain(Format::Csv, pivoted());
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().unwrap().clone();
-    assert_eq!(header.len(), 1 + 3 * 9);
+    assert_eq!(header.len(), 1 + 3 * 10);
     assert_eq!(&header[0], "depth");
     let at = |name: &str| header.iter().position(|column| column == name).unwrap();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
@@ -308,6 +308,9 @@ fn table_as_csv_reads_back() {
         |name: &str| at(&format!("test_error_{name}[activation=relu init_gain=1.4142135624]"));
     let counts = ["n", "diverged", "failed", "unfinished", "mean"].map(|name| &rows[1][none(name)]);
     assert_eq!(counts, ["0", "2", "0", "4", ""]);
+    let best = ["1", "1.4142135624"]
+        .map(|gain| &rows[0][at(&format!("test_error_best[activation=relu init_gain={gain}]"))]);
+    assert_eq!(best, ["true", "false"]);
     assert_eq!(&rows[1][at("test_error_n[activation=grelu init_gain=]")], "");
     let text = plain(Format::Csv, vec![trials()]);
     assert!(text.starts_with("trial,param.epochs,seed,state,test_error,best_epoch"), "{text}");

@@ -156,6 +156,7 @@ fn provenance_belongs_to_trials() {
     assert!(text.contains("--trials"), "{text}");
     let text = printed(bench.read(&["table", "tiny", "--trials", "--provenance"]));
     assert!(text.contains("libtorch_version") && text.contains("data_digest"), "{text}");
+    assert!(text.contains(r#""batch_size":"#), "defaults are parameters, too: {text}");
 }
 
 #[test]
@@ -190,6 +191,7 @@ fn an_export_has_everything_and_appears_when_it_is_whole() {
     assert_eq!(provenance["sweep"]["trials"]["completed"], 5);
     assert_eq!(provenance["origins"][0]["trials"], 7);
     assert_eq!(provenance["origins"][0]["device"], "cpu");
+    assert_eq!(provenance["origins"][0].get("params"), None, "a column of trials.parquet");
 
     let text = refused(bench.read(&["export", "tiny", "out"]), 2);
     assert!(text.contains("--force replaces it"), "{text}");

@@ -259,14 +259,15 @@ fn trial_and_logs_tell_one_trials_story() {
 #[test]
 fn mistakes_in_what_is_asked_are_named() {
     let bench = Bench::new();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["status", "tinny"], "error: unknown sweep `tinny` (did you mean `tiny`?)"),
         (&["table", "tinny"], "error: unknown sweep `tinny`"),
         (&["trial", "tiny", "0123456789abcdef"], "error: no trial `0123456789abcdef` in sweep"),
         (&["logs", "tiny", "xyz"], "error: `xyz` is not a trial id"),
         (&["table", "tiny", "--rows", "dept"], "error: --rows: unknown parameter `dept`"),
         (&["table", "tiny", "--metric", "f1"], "error: --metric: unknown metric `f1`"),
-        (&["table", "tiny", "--rows", "depth"], "error: `activation` varies on neither axis"),
+        (&["table", "tiny", "--rows", "activation"], "error: `depth` varies on neither axis"),
+        (&["table", "tiny", "-o", "t.xlsx"], "error: --output t.xlsx: a table is written as .txt"),
         (&["table", "tiny", "--trials", "--rows", "depth"], "error: --rows belongs to a table"),
         (&["table", "tiny", "--trials", "--epochs"], "error: the argument '--trials' cannot"),
         (&["list", "--coordinator", "ftp://x"], "error: --coordinator `ftp://x` is not an addr"),

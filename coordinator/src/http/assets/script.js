@@ -5,9 +5,6 @@
 (() => {
   const EVERY_MS = 1000;
   const status = document.getElementById("live");
-  let isWaiting = false;
-  let isHidden = false;
-  let newest = 0;
 
   const say = (text) => {
     if (status.textContent !== text) status.textContent = text;
@@ -42,47 +39,54 @@
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok) return;
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
+    let above = null;
     for (const section of made.querySelectorAll("main section[id], main p[id]")) {
-      if (section.querySelector("[data-text]")) continue;
       const old = document.getElementById(section.id);
       if (!old) {
-        location.reload();
-        return;
+        const added = document.importNode(section, true);
+        if (above) above.after(added);
+        else document.querySelector("main").append(added);
+      } else if (!section.querySelector("[data-text]") && old.outerHTML !== section.outerHTML) {
+        replace(old, document.importNode(section, true));
       }
-      if (old.outerHTML !== section.outerHTML) replace(old, document.importNode(section, true));
+      above = document.getElementById(section.id);
     }
     fillAll();
   };
 
-  // One renewal at a time, and at most one a second.
-  const news = () => {
-    newest += 1;
-    if (isWaiting || isHidden) return;
-    isWaiting = true;
-    const of = newest;
-    renew()
-      .catch(() => {})
-      .then(() => new Promise((done) => setTimeout(done, EVERY_MS)))
-      .then(() => {
-        isWaiting = false;
-        if (newest !== of) news();
-      });
+  // One renewal at a time, the slower the rarer; and one more after the last news, for what was
+  // not stored yet or was made for another reader before them.
+  let wanted = 0;
+  let isRenewing = false;
+  const news = async () => {
+    wanted = 2;
+    if (isRenewing) return;
+    isRenewing = true;
+    while (wanted > 0 && !document.hidden) {
+      wanted -= 1;
+      const begun = performance.now();
+      await renew().catch(() => {});
+      const rest = Math.max(EVERY_MS, 3 * (performance.now() - begun));
+      await new Promise((done) => setTimeout(done, rest));
+    }
+    isRenewing = false;
   };
 
-  document.addEventListener("visibilitychange", () => {
-    isHidden = document.hidden;
-    if (!isHidden) news();
-  });
+  // A page that nobody sees holds no connection: a browser has six for all its windows.
+  let source = null;
+  const listen = () => {
+    if (source) source.close();
+    source = null;
+    if (document.hidden) return;
+    source = new EventSource("/api/v1/events");
+    source.onopen = () => say("live");
+    source.onerror = () => say("no connection: trying again");
+    source.onmessage = news;
+  };
+  document.addEventListener("visibilitychange", listen);
+  addEventListener("pagehide", () => source && source.close());
+  addEventListener("pageshow", (event) => event.persisted && listen());
 
   fillAll();
-  let isFirst = true;
-  const source = new EventSource("/api/v1/events");
-  source.onopen = () => say("live");
-  source.onerror = () => say("no connection: trying again");
-  source.onmessage = () => {
-    // What comes first is what the page was made of.
-    if (isFirst) isFirst = false;
-    else news();
-  };
-  addEventListener("pagehide", () => source.close());
+  listen();
 })();

@@ -11,10 +11,10 @@ use common::wire::{Cell, TableColumn, TableLevel, TablePart, TableRequest, Table
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::{Page, Web, answer, encoded};
+use super::{Page, Web, answer, encoded, misunderstood};
 use crate::answers::AnswerError;
-use crate::query::Reader;
-use crate::render::{LaidOut, PageCell, laid_out, plain};
+use crate::query::{Reader, suggest};
+use crate::render::{Excerpt, LaidOut, PageCell, Unit, plain};
 
 /// Trials that a page shows.
 const PAGE_TRIALS: usize = 100;
@@ -44,14 +44,22 @@ pub(super) async fn page(
     Path(name): Path<String>,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Response {
-    let filter = filter.map(|Query(filter)| filter).unwrap_or_default();
+    let filter = match filter {
+        Ok(Query(filter)) => filter,
+        Err(error) => return misunderstood(&error),
+    };
     answer(&web, &uri, async {
         let listing = read(&web, name.clone(), filter.clone()).await?;
         let of = format!("/sweeps/{}", encoded(&name));
         let above = vec![("sweeps".into(), "/".into()), (name.clone(), of.clone())];
         let body = html! {
             (form(&of, &filter))
-            section #trials { (listing.show(&of, &filter)) }
+            section #trials {
+                @match listing {
+                    Ok(listing) => (listing.show(&of, &filter)),
+                    Err(text) => p.error { (text) },
+                }
+            }
         };
         Ok(Page { title: format!("Trials of {name}"), above, body })
     })
@@ -94,7 +102,11 @@ struct Listing {
     page: usize,
 }
 
-async fn read(web: &Web, sweep: String, filter: Filter) -> Result<Listing, AnswerError> {
+async fn read(
+    web: &Web,
+    sweep: String,
+    filter: Filter,
+) -> Result<Result<Listing, String>, AnswerError> {
     let request = TableRequest { sweep, level: TableLevel::Trials.into(), ..Default::default() };
     let read = move |reader: &Reader| {
         let (mut columns, mut rows, mut is_cut) = (Vec::new(), Vec::new(), false);
@@ -111,28 +123,73 @@ async fn read(web: &Web, sweep: String, filter: Filter) -> Result<Listing, Answe
     web.answers.read(read).await
 }
 
+/// A word that a trial must have.
+struct Word<'f> {
+    /// The column that must be it; none: one that starts with it.
+    at: Option<usize>,
+    /// How the column shows its numbers.
+    unit: Unit,
+    text: &'f str,
+    number: Option<f64>,
+}
+
+/// The words of a filter, or what is wrong with them.
+fn words<'f>(find: &'f str, columns: &[TableColumn]) -> Result<Vec<Word<'f>>, String> {
+    let mut words = Vec::new();
+    for word in find.split_whitespace() {
+        let Some((name, text)) = word.split_once('=') else {
+            words.push(Word { at: None, unit: Unit::Plain, text: word, number: None });
+            continue;
+        };
+        let Some(at) = columns.iter().position(|it| it.name == name) else {
+            let near = suggest(name, columns.iter().map(|it| it.name.as_str()));
+            let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            return Err(format!("There is no column `{name}`{near}"));
+        };
+        words.push(Word { at: Some(at), unit: Unit::of(name), text, number: text.parse().ok() });
+    }
+    Ok(words)
+}
+
+impl Word<'_> {
+    fn fits(&self, row: &TableRow) -> bool {
+        match self.at {
+            Some(at) => self.is(&row.cells[at]),
+            None => row.cells.iter().any(|cell| {
+                let start = plain(cell);
+                let start = start.get(..self.text.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(self.text))
+            }),
+        }
+    }
+
+    /// A number by its value, or as it is shown.
+    fn is(&self, cell: &Cell) -> bool {
+        match number(cell) {
+            Some(number) => self.number == Some(number) || self.unit.value(number) == self.text,
+            None => match plain(cell).as_str() {
+                "" => ["", "-"].contains(&self.text),
+                text => text.eq_ignore_ascii_case(self.text),
+            },
+        }
+    }
+}
+
 /// Filters, sorts, and takes a page.
 fn select(
     columns: Vec<TableColumn>,
     mut rows: Vec<TableRow>,
     is_cut: bool,
     filter: &Filter,
-) -> Listing {
+) -> Result<Listing, String> {
     // A parameter may be named like a metric, which comes after it.
     let place = |name: &str| columns.iter().rposition(|column| column.name == name);
     let state = place("state");
-    let words: Vec<(Option<usize>, &str)> = filter
-        .find
-        .split_whitespace()
-        .map(|word| match word.split_once('=') {
-            Some((name, value)) => (columns.iter().position(|it| it.name == name), value),
-            None => (None, word),
-        })
-        .collect();
+    let words = words(&filter.find, &columns)?;
     rows.retain(|row| {
         let of_state = filter.state.is_empty()
             || state.is_some_and(|at| plain(&row.cells[at]) == filter.state);
-        of_state && words.iter().all(|(at, word)| has(row, *at, word))
+        of_state && words.iter().all(|word| word.fits(row))
     });
     if let Some(at) = place(&filter.sort) {
         rows.sort_by(|a, b| compare(&a.cells[at], &b.cells[at], filter.down));
@@ -142,24 +199,20 @@ fn select(
     let page = filter.page.clamp(1, last);
     rows.drain(..(page - 1) * PAGE_TRIALS);
     rows.truncate(PAGE_TRIALS);
-    Listing { columns, rows, found, is_cut, page }
+    Ok(Listing { columns, rows, found, is_cut, page })
 }
 
-fn has(row: &TableRow, at: Option<usize>, word: &str) -> bool {
-    match at {
-        Some(at) => plain(&row.cells[at]) == word,
-        None => row.cells.iter().any(|cell| plain(cell).starts_with(word)),
+fn number(cell: &Cell) -> Option<f64> {
+    match &cell.value {
+        Some(Value::Number(number)) => Some(*number),
+        #[expect(clippy::cast_precision_loss, reason = "for an order")]
+        Some(Value::Integer(integer)) => Some(*integer as f64),
+        Some(Value::Text(_) | Value::Summary(_)) | None => None,
     }
 }
 
 /// Numbers before words, and what has no value last in both directions.
 fn compare(a: &Cell, b: &Cell, down: bool) -> Ordering {
-    let number = |cell: &Cell| match &cell.value {
-        Some(Value::Number(number)) => Some(*number),
-        #[expect(clippy::cast_precision_loss, reason = "for an order")]
-        Some(Value::Integer(integer)) => Some(*integer as f64),
-        Some(Value::Text(_) | Value::Summary(_)) | None => None,
-    };
     let turned = |order: Ordering| if down { order.reverse() } else { order };
     match (number(a), number(b)) {
         (Some(a), Some(b)) => turned(a.total_cmp(&b)),
@@ -178,8 +231,9 @@ impl Listing {
         let (shown, found, page) = (self.rows.len(), self.found, self.page);
         let is_cut = self.is_cut;
         let names: Vec<String> = self.columns.iter().map(|it| it.name.clone()).collect();
-        let part = TablePart { columns: self.columns, rows: self.rows, ..TablePart::default() };
-        let table = laid_out(vec![part], PAGE_TRIALS);
+        let mut table = Excerpt::new(PAGE_TRIALS, usize::MAX);
+        table.part(TablePart { columns: self.columns, rows: self.rows, ..TablePart::default() });
+        let table = table.laid_out();
         let to = |page| address(of, filter, &filter.sort, filter.down, page);
         html! {
             p {
@@ -281,7 +335,7 @@ mod tests {
                 error.map_or(cell(Value::Text(String::new())), |it| cell(Value::Number(it))),
             ],
         });
-        let listing = select(columns.into(), rows.collect(), false, filter);
+        let listing = select(columns.into(), rows.collect(), false, filter).expect("a filter");
         listing.rows.iter().map(|row| plain(&row.cells[0])).collect()
     }
 
@@ -302,6 +356,13 @@ mod tests {
         assert_eq!(listing(&find("depth=2")), ["a", "d"]);
         assert_eq!(listing(&find("depth=2 comp")), ["a"]);
         assert!(listing(&find("depth=7")).is_empty());
+        assert_eq!(listing(&find("depth=1e1")), ["b"]);
+        assert_eq!(listing(&find("test_error=0.1")), ["c"]);
+        assert_eq!(listing(&find("test_error=30.00 A")), ["a"], "as it is shown");
+        assert_eq!(listing(&find("test_error=-")), ["b", "d"]);
+        let columns = [TableColumn { name: "depth".into(), ..TableColumn::default() }];
+        let wrong = words("dept=2", &columns).err().expect("no such column");
+        assert_eq!(wrong, "There is no column `dept`; did you mean `depth`?");
         let failed = Filter { state: "failed".into(), page: 9, ..Filter::default() };
         assert_eq!(listing(&failed), ["b"]);
     }

@@ -10,6 +10,7 @@ mod workers;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,7 +18,7 @@ use common::telemetry::chain;
 use maud::{DOCTYPE, Markup, html};
 
 use super::cache::Made;
-use super::{Web, status};
+use super::{Web, status, web_words};
 use crate::answers::AnswerError;
 use crate::render::{Facts, Grid, LaidOut, PageCell};
 
@@ -78,8 +79,13 @@ where
     respond(web.cache.page(address, make).await)
 }
 
+/// What is asked for in a way that has no meaning.
+fn misunderstood(error: &QueryRejection) -> Response {
+    respond(failed(StatusCode::BAD_REQUEST, &error.body_text()))
+}
+
 fn failed(status: StatusCode, text: &str) -> Made {
-    let body = html! { p.error { (text) } p { a href="/" { "All sweeps" } } };
+    let body = html! { p.error { (web_words(text)) } p { a href="/" { "All sweeps" } } };
     let title = status.canonical_reason().unwrap_or("Error").to_owned();
     let page = Page { title, above: Vec::new(), body };
     Made { status, kind: HTML, text: layout(&page).into_string().into() }
@@ -202,8 +208,11 @@ fn results(table: &LaidOut) -> Markup {
                 }
             }
         }
-        @if table.rows_left > 0 {
-            p.note { (table.rows_left) " more rows; the downloads have all of them." }
+        @if table.rows_left + table.columns_left > 0 {
+            p.note {
+                (table.rows_left) " more rows and " (table.columns_left)
+                " more columns are in the downloads."
+            }
         }
         @if let Some(note) = &table.note { p.note { (note) } }
     }
@@ -226,15 +235,23 @@ fn result(cell: &PageCell, is_numeric: bool) -> Markup {
     }
 }
 
-/// A figure in light and dark, which the script asks for again when what it shows has changed.
+/// A figure in light and dark, wide and for a phone, which the script asks for again when what it
+/// shows has changed. It leads to itself in full.
 fn figure(address: &str, version: &str, description: &str) -> Markup {
+    const NARROW: &str = "(max-width: 40rem)";
+    const DARK: &str = "(prefers-color-scheme: dark)";
     let joint = if address.contains('?') { '&' } else { '?' };
     let of = |theme: &str| format!("{address}{joint}theme={theme}&version={version}");
+    let narrow = |theme: &str| format!("{}&size=400x500", of(theme));
     html! {
         figure {
-            picture {
-                source media="(prefers-color-scheme: dark)" srcset=(of("dark"));
-                img src=(of("light")) alt=(description) width="720" height="460" loading="lazy";
+            a href=(address) {
+                picture {
+                    source media=(format!("{NARROW} and {DARK}")) srcset=(narrow("dark"));
+                    source media=(NARROW) srcset=(narrow("light"));
+                    source media=(DARK) srcset=(of("dark"));
+                    img src=(of("light")) alt=(description) width="720" height="460" loading="lazy";
+                }
             }
         }
     }

@@ -6,20 +6,26 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
 use axum::response::Response;
-use common::wire::{Expectation, Sweep, TablePart, TableRequest};
+use common::spec::METRICS_TO_CHOOSE_BY;
+use common::wire::{Expectation, Sweep, TableRequest};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::{Page, Web, answer, bar, encoded, facts, figure, results};
+use super::{Page, Web, answer, bar, encoded, facts, figure, misunderstood, results};
 use crate::answers::AnswerError;
 use crate::http::api::listed;
+use crate::http::web_words;
 use crate::query::{Reader, Shown};
-use crate::render;
+use crate::render::{self, Excerpt, LaidOut};
 
 /// What stands in a field that says nothing.
 const OF_FILE: &str = "as the file says";
 /// Rows of the results that a page shows.
 const ROWS_MAX: usize = 200;
+/// Columns of the results that a page shows.
+const COLUMNS_MAX: usize = 40;
+/// Kinds of figures, beside lines.
+const KINDS: [(&str, &str); 2] = [("heat", "heat map"), ("parallel", "parallel coordinates")];
 
 /// What the results show; empty is what the sweep file says.
 #[derive(Deserialize, Default, Clone)]
@@ -30,6 +36,8 @@ pub(super) struct Layout {
     metric: String,
     pool: String,
     best_by: String,
+    /// Of the figure.
+    kind: String,
 }
 
 impl Layout {
@@ -47,20 +55,47 @@ impl Layout {
 
     /// For a link to the same table.
     fn query(&self) -> String {
-        let fields = [
+        query([
             ("rows", &self.rows),
             ("columns", &self.columns),
             ("metric", &self.metric),
             ("pool", &self.pool),
             ("best_by", &self.best_by),
-        ];
-        let mut query = String::new();
-        for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
-            let joint = if query.is_empty() { '?' } else { '&' };
-            query.push_str(&format!("{joint}{name}={}", encoded(value)));
-        }
-        query
+        ])
     }
+
+    /// The figure of the same table.
+    fn plot_query(&self) -> String {
+        let (rows, columns) = (listed(&self.rows), listed(&self.columns));
+        let first = |params: &[String]| params.first().cloned().unwrap_or_default();
+        let (x, by, best_by) = match &*self.kind {
+            // Two axes have no place for a third parameter: the best config of a cell will do.
+            "heat" => {
+                let best_by = if self.best_by.is_empty() { "val_error" } else { &self.best_by };
+                (first(&columns), first(&rows), best_by)
+            }
+            "parallel" => (String::new(), [rows, columns].concat().join(","), &*self.best_by),
+            _ => (first(&rows), String::new(), &*self.best_by),
+        };
+        query([
+            ("kind", &self.kind),
+            ("x", &x),
+            ("by", &by),
+            ("y", &self.metric),
+            ("pool", &self.pool),
+            ("best_by", best_by),
+        ])
+    }
+}
+
+/// The fields that say something.
+fn query<const N: usize>(fields: [(&str, &str); N]) -> String {
+    let mut query = String::new();
+    for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let joint = if query.is_empty() { '?' } else { '&' };
+        query.push_str(&format!("{joint}{name}={}", encoded(value)));
+    }
+    query
 }
 
 /// The page.
@@ -70,20 +105,34 @@ pub(super) async fn page(
     Path(name): Path<String>,
     layout: Result<Query<Layout>, QueryRejection>,
 ) -> Response {
-    // What cannot be understood is as good as nothing: the form shows what is in force.
-    let layout = layout.map(|Query(layout)| layout).unwrap_or_default();
+    let layout = match layout {
+        Ok(Query(layout)) => layout,
+        Err(error) => return misunderstood(&error),
+    };
     answer(&web, &uri, async {
         let sweep = web.answers.sweep(name.clone()).await?;
         let of = name.clone();
         let claims = web.answers.read(move |reader| reader.expectations(&of)).await?;
         let table = table(&web, layout.request(&name)).await;
+        let address = format!("/sweeps/{}", encoded(&name));
         let body = html! {
             section #progress {
                 (bar(&sweep.trials.unwrap_or_default()))
                 (facts(&shown_facts(&sweep)))
+                p {
+                    a href=(format!("{address}/trials")) { "All trials" }
+                    @if !sweep.best_trial.is_empty() {
+                        " · " a href=(format!("{address}/trials/{}", sweep.best_trial)) {
+                            "The best trial"
+                        }
+                    }
+                    @if sweep.trials.is_some_and(|it| it.failed > 0) {
+                        " · " a href=(format!("{address}/trials?state=failed")) { "Failed trials" }
+                    }
+                }
             }
             (results_section(&sweep, &layout, table))
-            (figures(&sweep))
+            (figures(&sweep, &layout))
             (claims_section(&claims.expectations))
             @if !sweep.failures.is_empty() {
                 section #failures {
@@ -105,23 +154,19 @@ fn shown_facts(sweep: &Sweep) -> render::Facts {
     facts
 }
 
-async fn table(web: &Web, request: TableRequest) -> Result<Vec<TablePart>, AnswerError> {
+async fn table(web: &Web, request: TableRequest) -> Result<LaidOut, AnswerError> {
     let read = move |reader: &Reader| {
-        let mut parts = Vec::new();
+        let mut table = Excerpt::new(ROWS_MAX, COLUMNS_MAX);
         reader.table(&request, &mut |part| {
-            parts.push(part);
+            table.part(part);
             ControlFlow::Continue(())
         })?;
-        Ok(parts)
+        Ok(table.laid_out())
     };
     web.answers.read(read).await
 }
 
-fn results_section(
-    sweep: &Sweep,
-    layout: &Layout,
-    table: Result<Vec<TablePart>, AnswerError>,
-) -> Markup {
+fn results_section(sweep: &Sweep, layout: &Layout, table: Result<LaidOut, AnswerError>) -> Markup {
     let of = encoded(&sweep.name);
     let api = format!("/api/v1/sweeps/{of}");
     html! {
@@ -141,12 +186,30 @@ fn results_section(
                 }
             }
             label { "Pool " input name="pool" value=(layout.pool) placeholder="none"; }
+            label {
+                "Best by "
+                select name="best_by" {
+                    option value="" { "–" }
+                    @for metric in METRICS_TO_CHOOSE_BY {
+                        option value=(metric) selected[metric == layout.best_by] { (metric) }
+                    }
+                }
+            }
+            label {
+                "Figure "
+                select name="kind" {
+                    option value="" { "lines" }
+                    @for (kind, name) in KINDS {
+                        option value=(kind) selected[kind == layout.kind] { (name) }
+                    }
+                }
+            }
             button { "Show" }
         }
         section #results {
             @match table {
-                Ok(parts) => (results(&render::laid_out(parts, ROWS_MAX))),
-                Err(error) => p.error { (common::telemetry::chain(&error)) },
+                Ok(table) => (results(&table)),
+                Err(error) => p.error { (web_words(&common::telemetry::chain(&error))) },
             }
         }
         p.downloads {
@@ -163,17 +226,17 @@ fn results_section(
                 a href=(format!("{api}/epochs.{ending}")) { (ending) } " "
             }
         }
-        p { a href=(format!("/sweeps/{of}/trials")) { "All trials" } }
     }
 }
 
 /// Drawn anew when a trial has ended.
-fn figures(sweep: &Sweep) -> Markup {
+fn figures(sweep: &Sweep, layout: &Layout) -> Markup {
     let counts = sweep.trials.unwrap_or_default();
     let ended = counts.completed + counts.diverged + counts.failed + counts.cancelled;
     let version = format!("{ended}-{}", sweep.configs);
     let api = format!("/api/v1/sweeps/{}", encoded(&sweep.name));
-    let plot = figure(&format!("{api}/plot.svg"), &version, "The metric by parameter");
+    let plot = format!("{api}/plot.svg{}", layout.plot_query());
+    let plot = figure(&plot, &version, "The metric by parameter");
     let curves = figure(&format!("{api}/curves.svg"), &version, "Learning curves with the gate");
     html! {
         section #figures {

@@ -65,13 +65,16 @@ impl Reader {
         let mut columns = named_params("--columns", &request.columns, survey)?;
         let pool = named_params("--pool", &request.pool, survey)?;
         let mut metric_name = request.metric.clone();
-        let axes_are_given = !rows.is_empty() || !columns.is_empty();
-        if !axes_are_given || metric_name.is_empty() {
+        if columns.is_empty() || metric_name.is_empty() {
             let own = self.file(sweep)?.table;
-            if !axes_are_given {
-                let fits = |param: &Param| survey.has(*param) && !pool.contains(param);
-                rows = own.rows.into_iter().filter(fits).collect();
+            let taken = [pool.as_slice(), &rows].concat();
+            let fits = |param: &Param| survey.has(*param) && !taken.contains(param);
+            // A choice is asked for to leave parameters out of a table.
+            if columns.is_empty() && (rows.is_empty() || request.best_by.is_empty()) {
                 columns = own.columns.into_iter().filter(fits).collect();
+                if rows.is_empty() {
+                    rows = own.rows.into_iter().filter(fits).collect();
+                }
             }
             if metric_name.is_empty() {
                 metric_name = own.metric.unwrap_or_else(|| Metric::TestError.name().into());

@@ -30,12 +30,14 @@ pub struct Member {
     is_removed: bool,
     /// By `Metric::ALL`.
     metrics: [Option<f64>; Metric::ALL.len()],
-    /// By `PROVENANCE`; without values where it has no outcome.
+    /// By `PROVENANCE`; without values, parameters aside, where it has no outcome.
     provenance: [wire::Cell; PROVENANCE.len()],
 }
 
-/// Where a result is from: the columns of the store's table of outcomes.
-const PROVENANCE: [(&str, ColumnType); 7] = [
+/// Where a result is from: every parameter of its config, as a JSON object, and columns of the
+/// store's table of outcomes.
+const PROVENANCE: [(&str, ColumnType); 8] = [
+    ("params", ColumnType::Text),
     ("program_version", ColumnType::Text),
     ("libtorch_version", ColumnType::Text),
     ("device", ColumnType::Text),
@@ -73,7 +75,7 @@ impl<'r> Identity<'r> {
         columns.extend(self.params.iter().map(|param| param_column(*param)));
         columns.push(column("seed", ColumnType::Unsigned));
         if self.removed {
-            columns.push(column("removed", ColumnType::Text));
+            columns.push(column("removed", ColumnType::Boolean));
         }
         columns
     }
@@ -92,7 +94,7 @@ impl<'r> Identity<'r> {
             Err(_) => text_cell(member.seed.to_string()),
         });
         if self.removed {
-            cells.push(text_cell(if member.is_removed { "yes" } else { "no" }));
+            cells.push(text_cell(if member.is_removed { "true" } else { "false" }));
         }
         Ok(cells)
     }
@@ -102,11 +104,16 @@ impl<'r> Identity<'r> {
         let after = last.map_or((-1, i64::MIN), |member| (member.place, member.trial.row));
         let snapshot = self.reader.snapshot()?;
         let metrics = Metric::ALL.map(|metric| format!("o.{}", metric.name())).join(", ");
-        let provenance = PROVENANCE.map(|(name, _)| format!("o.{name}")).join(", ");
+        let provenance = PROVENANCE.map(|(name, _)| match name {
+            "params" => "c.params".into(),
+            name => format!("o.{name}"),
+        });
+        let provenance = provenance.join(", ");
         let sql = format!(
             "SELECT m.place, m.trial, t.config, t.seed, t.attempts, t.state, m.removed, t.hash,
                 {metrics}, {provenance}
-             FROM members m JOIN trials t ON t.id = m.trial LEFT JOIN outcomes o ON o.trial = t.id
+             FROM members m JOIN trials t ON t.id = m.trial JOIN configs c ON c.id = t.config
+                LEFT JOIN outcomes o ON o.trial = t.id
              WHERE m.sweep = ?1 AND (m.place, m.trial) > (?2, ?3) AND (?4 OR m.removed = 0)
              ORDER BY m.place, m.trial LIMIT ?5"
         );

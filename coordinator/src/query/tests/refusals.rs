@@ -73,12 +73,12 @@ fn refusal_names_parameters_and_metrics() {
 
 #[test]
 fn refusal_of_a_varying_parameter_without_axis_offers_what_helps() {
-    let bench = Bench::new(YAML);
-    let found = bench.refusal(&request(|request| request.rows = names(&["depth"])));
+    let bare = YAML.split("table:").next().unwrap();
+    let found = Bench::new(bare).refusal(&request(|request| request.rows = names(&["depth"])));
     let parts = [
         "`activation`, `lr` vary on neither axis",
         "--rows or --columns",
-        "--pool activation --pool lr",
+        "--pool activation,lr",
         "--best-by val_error",
     ];
     says(found, Class::Invalid, &parts);

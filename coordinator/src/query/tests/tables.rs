@@ -96,6 +96,21 @@ fn table_with_columns_alone_puts_the_rest_into_rows() {
 }
 
 #[test]
+fn table_with_rows_alone_keeps_the_columns_of_the_file() {
+    let bench = filled();
+    let of_file = bench.table(&request(|_| {}));
+    let rows = bench.table(&request(|request| request.rows = names(&["depth"])));
+    assert_eq!((rows.columns, rows.rows), (of_file.columns, of_file.rows));
+    let more = bench.table(&request(|request| request.rows = names(&["depth", "lr"])));
+    assert_eq!(more.columns, ["depth", "lr", "activation=relu", "activation=grelu"]);
+    let best = bench.table(&request(|request| {
+        request.rows = names(&["depth"]);
+        request.best_by = "val_error".into();
+    }));
+    assert_eq!(best.columns, ["depth", "val_error"], "the others are chosen");
+}
+
+#[test]
 fn table_without_a_layout_has_every_varying_parameter_as_row() {
     let bare = "name: bare\nmodel: mlp\ndata: strokes\ngrid: {depth: [3, 1], width: [8, 16]}\n\
                 seeds: 3\n";
@@ -208,7 +223,7 @@ fn table_hides_removed_members_unless_asked() {
     assert_eq!(trials(false).rows.len(), 8);
     let all = trials(true);
     let removed = all.columns.iter().position(|name| name == "removed").unwrap();
-    assert_eq!(all.rows.iter().filter(|row| row[removed] == "yes").count(), 8);
+    assert_eq!(all.rows.iter().filter(|row| row[removed] == "true").count(), 8);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use common::wire::{Cell, ColumnType, Summary, cell::Value};
 use super::columns::{Column, Role};
 
 /// The statistics of a summary, in the order of their columns.
-const STATISTICS: [(&str, ColumnType); 9] = [
+const STATISTICS: [(&str, ColumnType); 10] = [
     ("mean", ColumnType::Number),
     ("std", ColumnType::Number),
     ("n", ColumnType::Integer),
@@ -16,6 +16,7 @@ const STATISTICS: [(&str, ColumnType); 9] = [
     ("diverged", ColumnType::Integer),
     ("failed", ColumnType::Integer),
     ("unfinished", ColumnType::Integer),
+    ("best", ColumnType::Boolean),
 ];
 
 /// A column with one value per row.
@@ -97,8 +98,7 @@ fn statistics(cell: &Cell) -> [Flat<'static>; STATISTICS.len()] {
     let Some(Value::Summary(summary)) = &cell.value else {
         return STATISTICS.map(|_| Flat::None);
     };
-    let Summary { n, mean, std, min, max, median, diverged, failed, unfinished, best: _ } =
-        *summary;
+    let Summary { n, mean, std, min, max, median, diverged, failed, unfinished, best } = *summary;
     let number = |value: f64| if n > 0 { Flat::Number(value) } else { Flat::None };
     let count = |count: u64| Flat::Integer(i64::try_from(count).unwrap_or(i64::MAX));
     [
@@ -111,5 +111,6 @@ fn statistics(cell: &Cell) -> [Flat<'static>; STATISTICS.len()] {
         count(diverged),
         count(failed),
         count(unfinished),
+        Flat::Text(if best { "true" } else { "false" }),
     ]
 }

@@ -11,7 +11,6 @@ mod parquet;
 mod text;
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use common::wire::{
     Cell, EpochsRepeated, Expectation, Sweep, TablePart, TableRow, TrialCounts, cell::Value,
@@ -50,7 +49,7 @@ pub enum Format {
 impl Format {
     /// By the ending of a file's name, without the dot.
     pub fn of_ending(ending: &str) -> Option<Format> {
-        match ending {
+        match ending.to_ascii_lowercase().as_str() {
             "txt" => Some(Format::Text),
             "md" => Some(Format::Markdown),
             "tex" => Some(Format::Latex),
@@ -59,11 +58,6 @@ impl Format {
             "parquet" => Some(Format::Parquet),
             _ => None,
         }
-    }
-
-    /// By the ending of a file's path.
-    pub fn of_path(path: &Path) -> Option<Format> {
-        Format::of_ending(path.extension()?.to_str()?)
     }
 }
 
@@ -248,25 +242,65 @@ pub struct LaidOut {
     pub page: Page,
     /// Rows that are left out.
     pub rows_left: usize,
+    /// Columns that are left out.
+    pub columns_left: usize,
     /// What is to be said below it.
     pub note: Option<String>,
 }
 
-/// Lays out the first `rows_max` rows of a table.
-pub fn laid_out(parts: Vec<TablePart>, rows_max: usize) -> LaidOut {
-    let first = parts.first().cloned().unwrap_or_default();
-    let columns = columns::of(&first);
-    let repeated = parts.last().and_then(|last| last.epochs_repeated);
-    let mut rows: Vec<TableRow> = parts.into_iter().flat_map(|part| part.rows).collect();
-    rows.retain(|row| row.cells.len() == columns.len());
-    let rows_left = rows.len().saturating_sub(rows_max);
-    rows.truncate(rows_max);
-    let mark = if page::has_best(&rows) { "bold:" } else { "" };
-    LaidOut {
-        caption: page::caption(&columns, &first.metric, mark),
-        page: page::page(&columns, &rows),
-        rows_left,
-        note: repeated.map(|repeated| page::epochs_repeated(&repeated)),
+/// The first rows and columns of a table, taken from its parts as they come.
+pub struct Excerpt {
+    rows_max: usize,
+    columns_max: usize,
+    head: Option<TablePart>,
+    rows_left: usize,
+    repeated: Option<EpochsRepeated>,
+}
+
+impl Excerpt {
+    /// Of a table of which nothing has come yet.
+    pub fn new(rows_max: usize, columns_max: usize) -> Excerpt {
+        Excerpt { rows_max, columns_max, head: None, rows_left: 0, repeated: None }
+    }
+
+    /// The next part; the first one has the columns.
+    pub fn part(&mut self, part: TablePart) {
+        self.repeated = part.epochs_repeated.or(self.repeated);
+        let came = part.rows.len();
+        let kept = match &mut self.head {
+            Some(head) => {
+                let room = self.rows_max - head.rows.len();
+                head.rows.extend(part.rows.into_iter().take(room));
+                room.min(came)
+            }
+            None => {
+                let head = self.head.insert(part);
+                head.rows.truncate(self.rows_max);
+                head.rows.len()
+            }
+        };
+        self.rows_left += came - kept;
+    }
+
+    /// For reading.
+    pub fn laid_out(self) -> LaidOut {
+        let TablePart { mut rows, columns, metric, .. } = self.head.unwrap_or_default();
+        let head = TablePart { columns, metric, ..TablePart::default() };
+        let mut columns = columns::of(&head);
+        rows.retain(|row| row.cells.len() == columns.len());
+        let columns_left = columns.len().saturating_sub(self.columns_max);
+        columns.truncate(self.columns_max);
+        for row in &mut rows {
+            row.cells.truncate(self.columns_max);
+        }
+        let mark = if page::has_best(&rows) { "bold:" } else { "" };
+        LaidOut {
+            caption: page::caption(&columns, &head.metric, mark),
+            page: page::page(&columns, &rows),
+            rows_left: self.rows_left,
+            columns_left,
+            note: self.repeated.map(|repeated| page::epochs_repeated(&repeated)),
+        }
     }
 }
 
