@@ -33,14 +33,19 @@ DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
 def read_safetensors(path):
-    """Tensors by name, and the metadata."""
+    """Tensors by name, and the metadata. Raises ValueError where the file is none, or not whole."""
     content = pathlib.Path(path).read_bytes()
-    (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
+    try:
+        (length,) = struct.unpack_from("<Q", content)
+        header = json.loads(content[8 : 8 + length].decode())
+        metadata = header.pop("__metadata__", {})
+    except (struct.error, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is no safetensors file") from error
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
+        if 8 + length + end > len(content):
+            raise ValueError(f"{path} is not whole: {len(content)} bytes")
         data = bytearray(content[8 + length + begin : 8 + length + end])
         flat = torch.frombuffer(data, dtype=DTYPES[entry["dtype"]])
         tensors[name] = flat.reshape(entry["shape"])

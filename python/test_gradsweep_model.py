@@ -222,6 +222,14 @@ class Files(unittest.TestCase):
             file.write_bytes(len(header).to_bytes(8, "little") + header)
             with self.assertRaisesRegex(ValueError, "has the format 'pt'"):
                 gradsweep_model.load(file)
+            for content in [b"", b"\x89PNG\r\n\x1a\n" + bytes(90), b"\x02" + bytes(7) + b"[]"]:
+                file.write_bytes(content)
+                with self.assertRaisesRegex(ValueError, "is no safetensors file"):
+                    gradsweep_model.load(file)
+            header = b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+            file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+            with self.assertRaisesRegex(ValueError, "is not whole"):
+                gradsweep_model.load(file)
 
 
 def main():

@@ -228,13 +228,24 @@ pub(crate) fn check_identity(found: &Identity, path: &Path) -> Result<(), StoreE
 
 /// The write-ahead log's shared memory does not reach over hosts.
 fn warn_of_network_disk(state_dir: &Path) {
-    const NFS_MAGIC: u64 = 0x6969;
+    // As `stat --file-system` names them.
+    const MAGICS: [(u64, &str); 7] = [
+        (0x6969, "NFS"),
+        (0x0BD0_0BD0, "Lustre"),
+        (0x4750_4653, "GPFS"),
+        (0x1983_0326, "BeeGFS"),
+        (0x00C3_6400, "CephFS"),
+        (0xFF53_4D42, "CIFS"),
+        (0xFE53_4D42, "SMB"),
+    ];
     let Ok(found) = rustix::fs::statfs(state_dir) else { return };
-    if u64::try_from(found.f_type) == Ok(NFS_MAGIC) {
+    let named = MAGICS.iter().find(|(magic, _)| u64::try_from(found.f_type) == Ok(*magic));
+    if let Some((_, name)) = named {
         let dir = state_dir.display();
         tracing::warn!(
-            "the state directory {dir} is on NFS: commands on other hosts cannot read it while \
-             the coordinator runs; a local --state directory is safer"
+            "the state directory {dir} is on {name}: commands on other hosts cannot read it while \
+             the coordinator runs; a local --state directory, with `store backup` into the shared \
+             one, is safer"
         );
     }
 }

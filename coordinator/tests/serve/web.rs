@@ -143,6 +143,33 @@ fn check(document: &Value, schema: &Value, value: &Value, what: &str) {
     }
 }
 
+/// As in a notebook.
+#[tokio::test]
+async fn pandas_reads_a_table_by_its_address() {
+    let Busy { server, _state, worker: _worker, .. } = busy().await;
+    let python = std::env::var("GRADSWEEP_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let run = async |script: String| {
+        let run = tokio::process::Command::new(&python).args(["-c", &script]).output();
+        in_time("pandas", run).await
+    };
+    if !run("import pandas, pyarrow".into()).await.is_ok_and(|found| found.status.success()) {
+        eprintln!("skipped: {python} has no pandas with pyarrow");
+    } else {
+        let script = format!(
+            "import pandas\n\
+             table = pandas.read_parquet('http://{}/api/v1/sweeps/tiny/table.parquet\
+             ?rows=depth&columns=activation')\n\
+             assert list(table['depth']) == [2, 3], table\n\
+             assert table['test_error_n[activation=relu]'].dtype == 'int64', table.dtypes\n\
+             assert table['test_error_best[activation=relu]'].dtype == 'bool', table.dtypes\n",
+            server.http
+        );
+        let done = run(script).await.expect("it starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn api_says_what_is_wrong() {
     let Busy { server, _state, worker: _worker, .. } = busy().await;

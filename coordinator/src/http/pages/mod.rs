@@ -236,13 +236,13 @@ fn result(cell: &PageCell, is_numeric: bool) -> Markup {
 }
 
 /// A figure in light and dark, wide and for a phone, which the script asks for again when what it
-/// shows has changed. It leads to itself in full.
-fn figure(address: &str, version: &str, description: &str) -> Markup {
+/// shows has changed; `narrow` is its size there. It leads to itself in full.
+fn figure(address: &str, version: &str, description: &str, narrow: &str) -> Markup {
     const NARROW: &str = "(max-width: 40rem)";
     const DARK: &str = "(prefers-color-scheme: dark)";
     let joint = if address.contains('?') { '&' } else { '?' };
     let of = |theme: &str| format!("{address}{joint}theme={theme}&version={version}");
-    let narrow = |theme: &str| format!("{}&size=400x500", of(theme));
+    let narrow = |theme: &str| format!("{}&size={narrow}", of(theme));
     html! {
         figure {
             a href=(address) {

@@ -236,8 +236,9 @@ fn figures(sweep: &Sweep, layout: &Layout) -> Markup {
     let version = format!("{ended}-{}", sweep.configs);
     let api = format!("/api/v1/sweeps/{}", encoded(&sweep.name));
     let plot = format!("{api}/plot.svg{}", layout.plot_query());
-    let plot = figure(&plot, &version, "The metric by parameter");
-    let curves = figure(&format!("{api}/curves.svg"), &version, "Learning curves with the gate");
+    let plot = figure(&plot, &version, "The metric by parameter", "400x500");
+    let curves = format!("{api}/curves.svg");
+    let curves = figure(&curves, &version, "Learning curves with the gate", "400x700");
     html! {
         section #figures {
             h2 { "Figures" }

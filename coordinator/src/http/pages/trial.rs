@@ -33,7 +33,7 @@ pub(super) async fn page(
             section #curves {
                 h2 { "Learning curves" }
                 @if last > 0 {
-                    (figure(&curves, &last.to_string(), "Loss, error and gate by epoch"))
+                    (figure(&curves, &last.to_string(), "Loss, error and gate by epoch", "400x600"))
                 } @else {
                     p { "No epoch yet." }
                 }
