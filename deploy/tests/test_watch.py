@@ -285,6 +285,19 @@ class Restart(unittest.TestCase):
                 piped.kill()
                 piped.wait()
 
+    def test_a_coordinator_without_the_sweep_is_a_mistake_when_it_is_back(self):
+        with coordinator(100_000) as started:
+            with terminal("watched", "--coordinator", f"http://{started.grpc}") as opened:
+                opened.shows("examples/s")
+                started.end(signal.SIGKILL)
+                opened.shows("trying again: ")
+                started.state = started.state.with_name("other")
+                started.sweep.write_text(started.sweep.read_text().replace("watched", "watchful"))
+                started.start()
+                wait_for("its end", lambda: opened.text() and opened.process.poll() is not None)
+                self.assertEqual(opened.left(), 2)
+                self.assertIn(b"unknown sweep", opened.raw.split(ORDINARY)[-1])
+
     def test_lines_and_screen_come_to_the_end(self):
         # A coordinator that leaves at once may not have told the last picture: its files have it.
         for arguments in [[], ["--exit-when-done"]]:
