@@ -40,6 +40,7 @@ test: build ## run every test
 	$(PYTHON) deploy/tests/test_deploy.py
 	$(PYTHON) deploy/tests/test_deploy_scripts.py
 	$(PYTHON) deploy/tests/test_page.py
+	$(PYTHON) deploy/tests/test_watch.py
 	$(PYTHON) deploy/tests/test_prometheus.py
 	$(PYTHON) python/test_gradsweep_model.py
 	OMP_NUM_THREADS=1 PROPTEST_RNG_SEED=$(SEED) GRADSWEEP_TEST_PYTHON=$(PYTHON) \

@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Output(io::Error),
     /// What was asked for is right and could not be done.
     Failed(anyhow::Error),
+    /// A signal, or the key that stands for one, ended it: the exit status, and nothing is said.
+    Stopped(u8),
 }
 
 impl From<io::Error> for Failure {
@@ -86,6 +88,7 @@ pub(super) fn status(done: Result<(), Failure>) -> anyhow::Result<u8> {
             Err(anyhow::Error::new(error).context("cannot write the answer"))
         }
         Err(Failure::Failed(error)) => Err(error),
+        Err(Failure::Stopped(status)) => Ok(status),
     }
 }
 

@@ -64,11 +64,16 @@ PNG.
 Reads only: running and pending trials go on.")]
     Export(ExportArgs),
     /// Shows a sweep's progress, its best trials and the workers, live
-    #[command(after_help = "On a terminal a full screen; q or Ctrl-C leaves it, and so does the \
-end of the sweep. Elsewhere a line every 10 s until the sweep's end. Exit status 1 where trials \
-failed by then.
+    #[command(
+        after_help = "On a terminal a full screen; q or Esc leaves it, and so does the end of \
+the sweep. Elsewhere, and where TERM is dumb or unset, a line every 10 s until the sweep's end. A \
+coordinator that goes away is sought until it is back.
 
-Reads only: running and pending trials go on.")]
+Exit status: 0 done or left; 1 where trials failed by the sweep's end; 130, 143 after Ctrl-C, \
+SIGTERM.
+
+Reads only: running and pending trials go on."
+    )]
     Watch(WatchArgs),
     /// Shows what became of the claims in the sweep file's `expect`
     #[command(after_help = "A claim is supported where the whole confidence interval of the \

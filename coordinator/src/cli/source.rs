@@ -43,19 +43,46 @@ impl Source {
     pub async fn open(coordinator: Option<&str>, global: &Global) -> Result<Source, Failure> {
         let (state_dir, credentials) = (&global.state, global.credentials.as_deref());
         if let Some(url) = coordinator {
-            let access = Access::to(url, credentials)?;
-            let client = connect(&access, CONNECT_TIMEOUT).await.map_err(|error| {
-                let context = format!("no coordinator answers at {access}");
-                match access::explain(&error) {
-                    Some(why) => Failure::Failed(anyhow::anyhow!(why).context(context)),
-                    None => Failure::Failed(anyhow::Error::new(error).context(context)),
-                }
-            })?;
-            return Ok(Source::Server(Box::new(client)));
+            return Source::at(url, credentials).await;
         }
-        if let Some(client) = running(state_dir, credentials).await? {
-            return Ok(Source::Server(Box::new(client)));
+        match running(state_dir, credentials).await? {
+            Some(Ok(client)) => return Ok(Source::Server(Box::new(client))),
+            Some(Err(silence)) => {
+                let text = format!("note: {silence}; reading {}\n", state_dir.display());
+                io::stderr().lock().write_all(text.as_bytes())?;
+            }
+            None => {}
         }
+        Source::files(state_dir)
+    }
+
+    /// As `open`, for one that is sought until it is there: it says nothing on stderr, and a
+    /// coordinator that runs and does not answer is a failure.
+    pub async fn reopen(coordinator: Option<&str>, global: &Global) -> Result<Source, Failure> {
+        let (state_dir, credentials) = (&global.state, global.credentials.as_deref());
+        if let Some(url) = coordinator {
+            return Source::at(url, credentials).await;
+        }
+        match running(state_dir, credentials).await? {
+            Some(Ok(client)) => Ok(Source::Server(Box::new(client))),
+            Some(Err(silence)) => Err(Failure::Failed(anyhow::anyhow!(silence))),
+            None => Source::files(state_dir),
+        }
+    }
+
+    async fn at(url: &str, credentials: Option<&Path>) -> Result<Source, Failure> {
+        let access = Access::to(url, credentials)?;
+        let client = connect(&access, CONNECT_TIMEOUT).await.map_err(|error| {
+            let context = format!("no coordinator answers at {access}");
+            match access::explain(&error) {
+                Some(why) => Failure::Failed(anyhow::anyhow!(why).context(context)),
+                None => Failure::Failed(anyhow::Error::new(error).context(context)),
+            }
+        })?;
+        Ok(Source::Server(Box::new(client)))
+    }
+
+    fn files(state_dir: &Path) -> Result<Source, Failure> {
         match Reader::open(state_dir) {
             Ok(reader) => Ok(Source::Files(Box::new(reader))),
             Err(crate::query::QueryError::NoStore { .. }) => Err(Failure::Mistake(format!(
@@ -244,8 +271,11 @@ enum ConnectError {
     Connect(tonic::transport::Error),
 }
 
-/// The coordinator that holds the state directory, where it answers.
-async fn running(state_dir: &Path, credentials: Option<&Path>) -> Result<Option<Client>, Failure> {
+/// The coordinator that holds the state directory, where one does: or that it does not answer.
+async fn running(
+    state_dir: &Path,
+    credentials: Option<&Path>,
+) -> Result<Option<Result<Client, String>>, Failure> {
     // An endpoint without an owner is what a killed coordinator left; its port may be another's.
     let owner = lock::owner(state_dir);
     if !matches!(owner, Ok(Some(_))) {
@@ -254,18 +284,10 @@ async fn running(state_dir: &Path, credentials: Option<&Path>) -> Result<Option<
     let found = endpoint::read(state_dir).context("cannot find the running coordinator");
     let Some(found) = found.map_err(Failure::Failed)? else { return Ok(None) };
     let access = Access::to_own(reachable(found.grpc), found.tls, credentials)?;
-    match connect(&access, CONNECT_LOCAL_TIMEOUT).await {
-        Ok(client) => Ok(Some(client)),
-        Err(error) => {
-            let state = state_dir.display();
-            let why = access::explain(&error).unwrap_or_else(|| chain(&error));
-            let text = format!(
-                "note: the coordinator at {access} does not answer ({why}); reading {state}\n"
-            );
-            io::stderr().lock().write_all(text.as_bytes())?;
-            Ok(None)
-        }
-    }
+    Ok(Some(connect(&access, CONNECT_LOCAL_TIMEOUT).await.map_err(|error| {
+        let why = access::explain(&error).unwrap_or_else(|| chain(&error));
+        format!("the coordinator at {access} does not answer ({why})")
+    })))
 }
 
 /// An address to connect to of one to listen on.

@@ -1,66 +1,47 @@
 //! `watch`: a sweep's progress as it goes on. A full screen on a terminal, lines elsewhere.
 
+mod best;
+mod columns;
+mod fetch;
 mod screen;
 mod spark;
+#[cfg(test)]
+mod tests;
 mod view;
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
+use std::pin::pin;
 use std::time::Duration;
 
-use common::wire::{self, SweepProgress};
+use common::wire::SweepProgress;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
-use tonic::Streaming;
 
-use super::source::{Source, failure};
 use super::{Failure, WatchArgs};
 use crate::options::Global;
+use fetch::{End, Fetch};
+use view::View;
 
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// `watch`.
 pub(super) async fn watch(args: &WatchArgs, global: &Global) -> Result<(), Failure> {
-    let mut source = Source::open(args.place.coordinator.as_deref(), global).await?;
-    let mut feed = Feed::open(&mut source, &args.sweep).await?;
-    let is_screen = !args.lines && io::stdout().is_terminal();
-    let ended = if is_screen {
-        screen::run(&mut source, &mut feed).await?
-    } else {
-        lines(&mut feed).await?
-    };
+    let has_screen = io::stdout().is_terminal() && draws(std::env::var_os("TERM").as_deref());
+    let is_screen = !args.lines && has_screen;
+    let view = watch::Sender::new(View::default());
+    let fetch = Fetch { args, global, with_details: is_screen, view };
+    let ended = if is_screen { screen::run(&fetch).await? } else { lines(&fetch).await? };
     match ended {
         Some(progress) => at_the_end(&progress, is_screen),
         None => Ok(()),
     }
 }
 
-/// What comes of a sweep.
-enum Feed {
-    /// A running coordinator.
-    Server(Box<Streaming<SweepProgress>>),
-    /// What one left: once, then nothing more.
-    Files(Option<Box<SweepProgress>>),
-}
-
-impl Feed {
-    async fn open(source: &mut Source, sweep: &str) -> Result<Feed, Failure> {
-        if let Source::Server(client) = source {
-            let request = wire::GetSweepRequest { sweep: sweep.into() };
-            let stream = client.watch_sweep(request).await.map_err(failure)?;
-            return Ok(Feed::Server(Box::new(stream.into_inner())));
-        }
-        let sweep = source.sweep(sweep).await?;
-        let once = SweepProgress { sweep: Some(sweep), ..SweepProgress::default() };
-        Ok(Feed::Files(Some(Box::new(once))))
-    }
-
-    /// The next picture; none where there will be no other.
-    async fn next(&mut self) -> Result<Option<SweepProgress>, Failure> {
-        match self {
-            Feed::Server(stream) => stream.message().await.map_err(failure),
-            Feed::Files(once) => Ok(once.take().map(|progress| *progress)),
-        }
-    }
+/// Whether a terminal of this kind can be drawn on.
+fn draws(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 /// Nothing more will happen by itself.
@@ -70,37 +51,56 @@ fn is_over(progress: &SweepProgress) -> bool {
 }
 
 /// Writes lines; gives the last picture where the sweep is over.
-async fn lines(feed: &mut Feed) -> Result<Option<SweepProgress>, Failure> {
+async fn lines(fetch: &Fetch<'_>) -> Result<Option<SweepProgress>, Failure> {
+    let mut news = fetch.view.subscribe();
+    let mut fetching = pin!(fetch.run());
     let mut tick = tokio::time::interval_at(Instant::now() + LINE_EVERY, LINE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let Some(mut newest) = feed.next().await? else { return Ok(None) };
-    write_line(&newest)?;
-    let mut is_written = true;
+    let mut written = None;
+    let mut is_away = false;
     loop {
-        if is_over(&newest) {
-            if !is_written {
-                write_line(&newest)?;
-            }
-            return Ok(Some(newest));
-        }
-        tokio::select! {
-            next = feed.next() => match next? {
-                Some(progress) => {
-                    newest = progress;
-                    is_written = false;
-                }
-                None => return Ok(None),
-            },
+        let end = tokio::select! {
+            biased;
+            end = &mut fetching => Some(end?),
+            _ = news.changed() => None,
             _ = tick.tick() => {
-                write_line(&newest)?;
-                is_written = true;
+                // What is shown while nothing is heard would look like news.
+                if !is_away {
+                    written = None;
+                }
+                None
             }
+        };
+        let View { progress, contact, .. } = &*news.borrow_and_update();
+        if progress.sweep.is_none() {
+            continue;
+        }
+        match (&contact.away, is_away) {
+            (Some(why), false) => say(progress, &format!("no news, trying again: {why}"))?,
+            (None, true) if end.is_none() => say(progress, "the coordinator is back")?,
+            (Some(_), true) | (None, true | false) => {}
+        }
+        is_away = contact.away.is_some();
+        if written.is_none() || (end.is_some() && written.as_ref() != Some(progress)) {
+            write_line(progress)?;
+            written = Some(progress.clone());
+        }
+        match end {
+            Some(End::Over) => return Ok(Some(progress.clone())),
+            Some(End::Left) => return Ok(None),
+            None => {}
         }
     }
 }
 
 fn write_line(progress: &SweepProgress) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{}", view::line(progress))
+}
+
+/// A line about the sweep that is not its progress.
+fn say(progress: &SweepProgress, what: &str) -> io::Result<()> {
+    let name = progress.sweep.as_ref().map_or("", |sweep| sweep.name.as_str());
+    writeln!(io::stdout().lock(), "{name}: {what}")
 }
 
 /// The screen has gone; what it showed last stays, and failed trials are a failure.

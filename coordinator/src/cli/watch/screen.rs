@@ -1,78 +1,132 @@
-//! The full screen: what comes from the coordinator goes into the view, keys end it.
+//! The full screen. Keys and signals are obeyed at once, whatever the coordinator does, and leave
+//! the terminal as it was.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
-use common::wire::{SweepProgress, TablePart, TableRequest, cell::Value};
+use anyhow::Context;
+use common::wire::SweepProgress;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::view::{BestConfig, View};
-use super::{Feed, is_over};
+use super::fetch::{End, Fetch};
+use super::view::View;
 use crate::cli::Failure;
-use crate::cli::source::Source;
-use crate::render;
 
-/// How often workers and configs are asked for.
-const ASK_EVERY: Duration = Duration::from_secs(3);
-/// Trials whose history is shown.
-const HISTORIES_MAX: usize = 30;
 /// How soon a key is seen.
 const KEY_WAIT: Duration = Duration::from_millis(100);
+/// Seconds without news are counted.
+const DRAW_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows a sweep until it is over or somebody leaves; gives the last picture where it is over.
-pub(super) async fn run(
-    source: &mut Source,
-    feed: &mut Feed,
-) -> Result<Option<SweepProgress>, Failure> {
-    let Some(progress) = feed.next().await? else { return Ok(None) };
-    let mut terminal = ratatui::try_init()?;
-    let shown = show(source, feed, progress, &mut terminal).await;
-    ratatui::restore();
+pub(super) async fn run(fetch: &Fetch<'_>) -> Result<Option<SweepProgress>, Failure> {
+    let mut news = fetch.view.subscribe();
+    let mut fetching = pin!(fetch.run());
+    // A mistake, or a sweep that is over, needs no screen.
+    let end = tokio::select! {
+        biased;
+        end = &mut fetching => Some(end?),
+        _ = news.changed() => None,
+    };
+    let is_fetching = match end {
+        Some(End::Over) => return Ok(Some(news.borrow().progress.clone())),
+        Some(End::Left) => false,
+        None => true,
+    };
+    let fetching = async {
+        match is_fetching {
+            true => fetching.await,
+            false => Ok(End::Left),
+        }
+    };
+    let signals = Signals::listen().context("cannot listen to signals").map_err(Failure::Failed)?;
+    let mut terminal = ratatui::try_init().inspect_err(|_| drop(ratatui::try_restore()))?;
+    let shown = show(fetching, news, signals, &mut terminal).await;
+    close(terminal);
     shown
 }
 
+/// A terminal that has gone cannot be restored, and there is nobody to tell.
+fn close(mut terminal: DefaultTerminal) {
+    drop(terminal.show_cursor());
+    drop(ratatui::try_restore());
+    // Its end would complain on a standard error that may have gone too, which is a panic.
+    std::mem::forget(terminal);
+}
+
 async fn show(
-    source: &mut Source,
-    feed: &mut Feed,
-    progress: SweepProgress,
+    fetching: impl Future<Output = Result<End, Failure>>,
+    mut news: watch::Receiver<View>,
+    mut signals: Signals,
     terminal: &mut DefaultTerminal,
 ) -> Result<Option<SweepProgress>, Failure> {
     let mut keys = keys();
-    let mut ask: Interval = tokio::time::interval_at(Instant::now(), ASK_EVERY);
-    ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut view = View { progress, ..View::default() };
-    let mut epochs = BTreeMap::new();
-    let mut is_live = true;
+    let mut fetching = pin!(fetching);
+    let mut is_fetching = true;
+    let mut tick = interval(DRAW_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        update_histories(&mut view, &mut epochs, source).await;
-        terminal.draw(|frame| view.draw(frame))?;
-        if is_over(&view.progress) && is_live {
-            return Ok(Some(view.progress));
-        }
+        let drawn = terminal.draw(|frame| news.borrow_and_update().draw(frame, Instant::now()));
+        // A terminal that has gone is found by this or by the signal, whichever is first.
+        drawn.map_err(|_| Failure::Stopped(status_of(SignalKind::hangup())))?;
         tokio::select! {
-            key = keys.recv() => match key {
-                Some(Key::Leave) | None => return Ok(None),
-                Some(Key::Other) => {}
+            biased;
+            status = signals.recv() => return Err(Failure::Stopped(status)),
+            // Where keys cannot be read, signals can still end it.
+            Some(key) = keys.recv() => match key {
+                Key::Leave => return Ok(None),
+                Key::Interrupt => return Err(Failure::Stopped(status_of(SignalKind::interrupt()))),
+                Key::Other => {}
             },
-            next = feed.next(), if is_live => match next? {
-                Some(progress) => view.progress = progress,
+            end = &mut fetching, if is_fetching => match end? {
+                End::Over => return Ok(Some(news.borrow().progress.clone())),
                 // What is in files does not change: it stays on the screen.
-                None => is_live = false,
+                End::Left => is_fetching = false,
             },
-            _ = ask.tick() => {
-                view.workers = source.workers().await?;
-                view.configs = best_configs(&view.progress, source).await;
-            }
+            _ = news.changed() => {}
+            _ = tick.tick() => {}
         }
     }
 }
 
+/// The signals that end it.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The exit status of the next one.
+    async fn recv(&mut self) -> u8 {
+        status_of(tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.hangup.recv() => SignalKind::hangup(),
+        })
+    }
+}
+
+/// The exit status that tells of a signal, as shells have it.
+fn status_of(signal: SignalKind) -> u8 {
+    u8::try_from(128 + signal.as_raw_value()).unwrap_or(1)
+}
+
 enum Key {
     Leave,
+    Interrupt,
     /// Also a change of the screen's size.
     Other,
 }
@@ -102,74 +156,9 @@ fn read_key() -> io::Result<Option<Key>> {
     Ok(Some(match event::read()? {
         Event::Key(key) if key.kind == KeyEventKind::Press => match key.code {
             KeyCode::Char('q') | KeyCode::Esc => Key::Leave,
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Leave,
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Interrupt,
             _ => Key::Other,
         },
         _ => Key::Other,
     }))
-}
-
-/// Asks for the histories of the trials that went on; what cannot be had is left out.
-async fn update_histories(
-    view: &mut View,
-    epochs: &mut BTreeMap<String, u32>,
-    source: &mut Source,
-) {
-    let name = view.progress.sweep.as_ref().map_or(String::new(), |sweep| sweep.name.clone());
-    let shown: Vec<(String, u32)> =
-        view.trials().take(HISTORIES_MAX).map(|it| (it.trial.clone(), it.epoch)).collect();
-    view.histories.retain(|trial, _| shown.iter().any(|(it, _)| it == trial));
-    epochs.retain(|trial, _| shown.iter().any(|(it, _)| it == trial));
-    for (trial, epoch) in shown {
-        if epochs.get(&trial) == Some(&epoch) {
-            continue;
-        }
-        if let Ok(found) = source.trial(&name, &trial).await {
-            let errors = found.epochs.iter().map(|epoch| epoch.val_error).collect();
-            view.histories.insert(trial.clone(), errors);
-            epochs.insert(trial, epoch);
-        }
-    }
-}
-
-/// The configs with the lowest mean validation error.
-async fn best_configs(progress: &SweepProgress, source: &mut Source) -> Vec<BestConfig> {
-    let Some(sweep) = &progress.sweep else { return Vec::new() };
-    let request = TableRequest {
-        sweep: sweep.name.clone(),
-        metric: "val_error".into(),
-        ..TableRequest::default()
-    };
-    let mut parts: Vec<TablePart> = Vec::new();
-    let mut take = |part| {
-        parts.push(part);
-        Ok(())
-    };
-    if source.table(request, &mut take).await.is_err() {
-        return Vec::new();
-    }
-    let columns = parts.first().map_or(Vec::new(), |part| part.columns.clone());
-    let mut configs = Vec::new();
-    for row in parts.iter().flat_map(|part| &part.rows) {
-        let mut keys = Vec::new();
-        for (column, cell) in columns.iter().zip(&row.cells) {
-            match &cell.value {
-                Some(Value::Summary(summary)) if summary.n > 0 => {
-                    let mut params = keys.clone();
-                    if !column.key.is_empty() {
-                        params.push(column.name.replace('=', " "));
-                    }
-                    let params = params.join(", ");
-                    configs.push(BestConfig { params, val_error: *summary });
-                }
-                Some(Value::Summary(_)) | None => {}
-                Some(_) => match render::plain(cell) {
-                    value if value.is_empty() => {}
-                    value => keys.push(format!("{} {value}", column.name)),
-                },
-            }
-        }
-    }
-    configs.sort_by(|a, b| a.val_error.mean.total_cmp(&b.val_error.mean));
-    configs
 }
