@@ -62,6 +62,7 @@ impl Config {
             credentials: global.credentials.clone(),
             mutual_tls: serve.mutual_tls,
             insecure: serve.insecure,
+            http_names: serve.http_name.clone(),
         };
         edge.check(serve.listen, serve.http, &mut mistakes);
         if !mistakes.is_empty() {
