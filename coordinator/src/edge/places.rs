@@ -16,9 +16,10 @@ const KNOWN_OF_NETWORK_MAX: usize = 4096;
 const STRANGERS_MAX: usize = 2048;
 const STRANGERS_OF_NETWORK_MAX: usize = 256;
 /// Handshakes at a time. Each is a few milliseconds of a core, and one that goes on for longer is
-/// of somebody who does not answer.
-const HANDSHAKES_MAX: usize = 512;
-const HANDSHAKES_OF_NETWORK_MAX: usize = 32;
+/// of somebody who does not answer. A cluster behind one gateway comes all at once when the
+/// coordinator starts again, and whoever of it is refused tries again soon.
+const HANDSHAKES_MAX: usize = 1024;
+const HANDSHAKES_OF_NETWORK_MAX: usize = 128;
 /// Refusals of one connection, with nothing let in between, after which it is closed.
 const REFUSALS_MAX: u32 = 20;
 

@@ -160,6 +160,8 @@ async fn only_names_that_nobody_can_point_here_are_answered() {
         for host in known.flat_map(|host| [(*host).to_owned(), format!("{host}:{port}")]) {
             assert_eq!(ask(&host).await.unwrap(), 200, "{host}");
         }
+        let metrics = http(server.http, &get("/metrics", &[])).await.unwrap().body;
+        assert!(!metrics.contains("gradsweep_certificate_expiry_seconds"), "there is none");
         for host in foreign.iter().chain(&[""]) {
             assert_eq!(ask(host).await.unwrap(), 421, "{host}");
         }

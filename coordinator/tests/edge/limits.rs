@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::harness::{
-    Log, Server, channel, credentials, get, https, in_time, secured, shaken, token,
+    Log, Server, channel, credentials, get, https, in_time, secured, shaken, signed, token,
 };
-use crate::list;
+use crate::{attach, list};
 
 async fn start() -> (TempDir, PathBuf, Server) {
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ async fn silent_connections_hold_up_nobody() {
 #[tokio::test]
 async fn a_connection_that_asks_nothing_is_closed() {
     let (_folder, tls, server) = start().await;
-    let (certificate, key) = crate::harness::signed(&tls, "talker", false);
+    let (certificate, key) = signed(&tls, "talker", false);
     let talker = channel(&server, &tls, Some((&certificate, &key))).await.unwrap();
     let person = token(&tls.join("client"));
     assert_eq!(list(&talker, Some(&person)).await, Code::Ok);
@@ -111,7 +111,7 @@ async fn a_connection_that_keeps_being_refused_is_closed() {
     assert_eq!(told.matches("HTTP/1.1 4").count(), 20, "{told}");
     assert_eq!(told.matches("connection: close").count(), 1, "{told}");
 
-    let (certificate, key) = crate::harness::signed(&tls, "insistent", false);
+    let (certificate, key) = signed(&tls, "insistent", false);
     let channel = channel(&server, &tls, Some((&certificate, &key))).await.unwrap();
     let mut calls = 0;
     while list(&channel, None).await == Code::Unauthenticated {
@@ -148,6 +148,16 @@ async fn requests_have_a_rate() {
     let told = refused.await;
     assert!(told.starts_with("HTTP/1.1 429") && told.contains("retry-after: 1"), "{told}");
     assert!(answered >= 1000, "{answered}");
+    // By gRPC it is the same rate; what a worker does has none.
+    let (certificate, key) = signed(&tls, "hasty", false);
+    let channel = channel(&server, &tls, Some((&certificate, &key))).await.unwrap();
+    let mut code = Code::Ok;
+    while code == Code::Ok {
+        code = list(&channel, Some(&bearer)).await;
+    }
+    assert_eq!(code, Code::ResourceExhausted);
+    let (code, _) = attach(&channel, Some(&token(&tls.join("worker")))).await;
+    assert_eq!(code, Code::InvalidArgument, "let in, and asked for its hello");
     // Who only looks whether it works is answered.
     assert_eq!(https(server.http, &tls, None, &get("/live", &[])).await.unwrap().status, 200);
     server.stop().await;
