@@ -214,15 +214,10 @@ fn new_ca(folder: &Path, now: OffsetDateTime) -> Result<Ca, AuthorityError> {
     let key = KeyPair::generate().map_err(AuthorityError::Make)?;
     let pem = params.self_signed(&key).map_err(AuthorityError::Make)?.pem();
     make_folder(folder)?;
-    let files = [
+    replace(&[
         (folder.join(CA_KEY_FILE), key.serialize_pem(), MODE_SECRET),
         (folder.join(CA_FILE), pem.clone(), MODE_PUBLIC),
-    ];
-    // Both are on the disk before one has its name: who is interrupted begins anew.
-    for (path, text, mode) in &files {
-        write_partial(path, text, *mode)?;
-    }
-    files.iter().try_for_each(|(path, ..)| put(path))?;
+    ])?;
     Ok((Issuer::new(params, key), pem, ends))
 }
 
@@ -295,9 +290,11 @@ impl Signer {
         let key = KeyPair::generate().map_err(AuthorityError::Make)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Make)?;
         make_folder(folder)?;
-        replace(&folder.join(CA_FILE), &self.ca_pem, MODE_PUBLIC)?;
-        replace(&folder.join(KEY_FILE), &key.serialize_pem(), MODE_SECRET)?;
-        replace(&folder.join(CERTIFICATE_FILE), &certificate.pem(), MODE_PUBLIC)
+        replace(&[
+            (folder.join(CA_FILE), self.ca_pem.clone(), MODE_PUBLIC),
+            (folder.join(KEY_FILE), key.serialize_pem(), MODE_SECRET),
+            (folder.join(CERTIFICATE_FILE), certificate.pem(), MODE_PUBLIC),
+        ])
     }
 }
 
@@ -306,16 +303,14 @@ impl Signer {
 fn share_token(folder: &Path, kind: &str, accepted: &str) -> Result<(), AuthorityError> {
     let shown = folder.join(kind).join(TOKEN_FILE);
     let accepted = folder.join(COORDINATOR).join(accepted);
-    let write =
-        |path: &Path, token: &Token| replace(path, &format!("{}\n", token.secret()), MODE_SECRET);
+    let file = |path, token: &Token| (path, format!("{}\n", token.secret()), MODE_SECRET);
     match (first_token(&shown)?, first_token(&accepted)?) {
         (Some(_), Some(_)) => Ok(()),
-        (Some(token), None) => write(&accepted, &token),
-        (None, Some(token)) => write(&shown, &token),
+        (Some(token), None) => replace(&[file(accepted, &token)]),
+        (None, Some(token)) => replace(&[file(shown, &token)]),
         (None, None) => {
             let token = Token::generate();
-            write(&accepted, &token)?;
-            write(&shown, &token)
+            replace(&[file(accepted, &token), file(shown, &token)])
         }
     }
 }
@@ -345,10 +340,21 @@ fn make_folder(path: &Path) -> Result<(), AuthorityError> {
     fs::set_permissions(path, Permissions::from_mode(MODE_FOLDER)).map_err(file("chmod 700"))
 }
 
-/// Who reads the file meanwhile finds the old one or the new one.
-fn replace(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
-    write_partial(path, text, mode)?;
-    put(path)
+/// A file, its text and its mode.
+type Content = (PathBuf, String, u32);
+
+/// Who reads a file meanwhile finds the old one or the new one. All are on the disk before one has
+/// its name: who is interrupted has the old ones.
+fn replace(files: &[Content]) -> Result<(), AuthorityError> {
+    files.iter().try_for_each(write_partial)?;
+    files.iter().try_for_each(|(path, ..)| {
+        let renamed = fs::rename(partial(path), path);
+        renamed.map_err(|source| AuthorityError::File {
+            step: "replace",
+            path: path.into(),
+            source,
+        })
+    })
 }
 
 fn partial(path: &Path) -> PathBuf {
@@ -356,23 +362,18 @@ fn partial(path: &Path) -> PathBuf {
 }
 
 /// Writes beside the file what is to become it.
-fn write_partial(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
+fn write_partial((path, text, mode): &Content) -> Result<(), AuthorityError> {
     let path = partial(path);
     let write = || -> io::Result<()> {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = File::options().write(true).create_new(true).mode(mode).open(&path)?;
+        let mut file = File::options().write(true).create_new(true).mode(*mode).open(&path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
     write().map_err(|source| AuthorityError::File { step: "write", path: path.clone(), source })
-}
-
-fn put(path: &Path) -> Result<(), AuthorityError> {
-    let renamed = fs::rename(partial(path), path);
-    renamed.map_err(|source| AuthorityError::File { step: "replace", path: path.into(), source })
 }
 
 #[cfg(test)]

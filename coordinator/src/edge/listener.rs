@@ -209,13 +209,13 @@ impl Connection {
 
     /// Fails where the connection is to be closed.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // By HTTP/1 the answer itself says that the connection ends.
-        if self.port == Port::Grpc && self.place.is_worn() {
-            return Err(io::Error::other("too many requests in a row were refused"));
-        }
         let Some(until) = &mut self.until else { return Ok(()) };
         if self.place.is_known() {
+            // A proxy's connection has workers' streams beside what is refused.
             self.until = None;
+        } else if self.port == Port::Grpc && self.place.is_worn() {
+            // By HTTP/1 the answer itself says that the connection ends.
+            return Err(io::Error::other("too many requests in a row were refused"));
         } else if until.as_mut().poll(cx).is_ready() {
             // Browsers and probes hold connections by HTTP for later.
             if self.port == Port::Grpc {

@@ -16,7 +16,10 @@ fn every_folder_can_be_used_and_secrets_are_their_owners() {
     let folder = folder.path().join("tls");
     let made = make(&request(&folder, &["node1.example", "10.0.0.7"], false)).expect("made");
     assert_eq!(made.hosts, ["localhost", "127.0.0.1", "::1", "node1.example", "10.0.0.7"]);
-    Keys::read(&folder.join(COORDINATOR), true).expect("a server's folder");
+    let keys = Keys::read(&folder.join(COORDINATOR), true).expect("a server's folder");
+    assert_eq!(keys.names, made.hosts);
+    let days = (keys.ends_at - OffsetDateTime::now_utc().unix_timestamp()) / (24 * 3600);
+    assert!((29..=30).contains(&days), "{days}");
     for kind in [WORKER, CLIENT] {
         let found = common::credentials::read(&folder.join(kind)).expect("a client's folder");
         assert!(found.identity.is_some());
