@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use crate::token::{Token, TokenError};
@@ -230,7 +232,8 @@ pub fn read_secret(folder: &Path, file: &str) -> Result<Vec<u8>, CredentialsErro
     let content = read_file(folder, file)?;
     let path = folder.join(file);
     if fs::metadata(&path).is_ok_and(|found| found.mode() & MODE_OTHERS_READ != 0) {
-        tracing::warn!(file = %path.display(), "everybody on this host may read it; chmod 600");
+        let file = path.display();
+        tracing::warn!("everybody on this host may read `{file}`: `chmod 600 {file}` ends that");
     }
     Ok(content)
 }
@@ -307,5 +310,28 @@ pub fn subject(certificate: &CertificateDer<'_>) -> String {
     match X509Certificate::from_der(certificate) {
         Ok((_, parsed)) => parsed.subject().to_string(),
         Err(_) => "unreadable".into(),
+    }
+}
+
+/// Names and addresses that a server's certificate is for, and when it ends, in seconds of the
+/// epoch; nothing where it cannot be read.
+pub fn served(certificate: &CertificateDer<'_>) -> (Vec<String>, i64) {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Default::default() };
+    let names = match parsed.subject_alternative_name() {
+        Ok(Some(names)) => names.value.general_names.iter().filter_map(name_of).collect(),
+        Ok(None) | Err(_) => Vec::new(),
+    };
+    (names, parsed.validity().not_after.timestamp())
+}
+
+fn name_of(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from);
+            let v6 = <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from);
+            v4.or(v6).map(|ip| ip.to_string())
+        }
+        _ => None,
     }
 }

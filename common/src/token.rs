@@ -106,9 +106,7 @@ pub struct Tokens(Vec<TokenHash>);
 impl Tokens {
     /// One token a line; empty lines and those that begin with `#` do not count.
     pub fn parse(text: &str) -> Result<Tokens, TokenError> {
-        let lines = text.lines().map(str::trim);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let tokens = lines.map(|line| Token::parse(line).map(|token| token.hash()));
+        let tokens = lines(text).map(|line| Token::parse(line).map(|token| token.hash()));
         let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
         if tokens.is_empty() { Err(TokenError::Empty) } else { Ok(Tokens(tokens)) }
     }
@@ -123,6 +121,11 @@ impl Tokens {
         let found = self.0.iter().map(|accepted| accepted.is(token));
         found.fold(Choice::from(0), |any, one| any | one).into()
     }
+}
+
+/// The lines of a file of tokens that have one: not those that are empty or begin with `#`.
+pub fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// The token of an `authorization` header.

@@ -62,6 +62,8 @@ impl Config {
             credentials: global.credentials.clone(),
             mutual_tls: serve.mutual_tls,
             insecure: serve.insecure,
+            // A variable that is empty names nothing.
+            http_names: serve.http_name.iter().filter(|name| !name.is_empty()).cloned().collect(),
         };
         edge.check(serve.listen, serve.http, &mut mistakes);
         if !mistakes.is_empty() {

@@ -2,6 +2,7 @@
 //! that others observe into. Base units; trials are labels only for the few that the picture
 //! lists, and a series whose subject is gone is gone at the next scrape.
 
+mod edge;
 mod registrar;
 mod sweeps;
 mod workers;
@@ -18,6 +19,7 @@ use scheduler::Overview;
 use scheduler::overview::{ATTEMPT_ENDS, Counters};
 
 use crate::gpus::Gpus;
+pub use edge::EdgeSeries;
 use registrar::{Registrar, gauge};
 use sweeps::SweepSeries;
 use workers::WorkerSeries;
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub scheduler_apply_seconds: Histogram,
     /// A call until its first answer, by method and code.
     pub rpc_seconds: HistogramVec,
+    /// What is refused, and the certificate.
+    pub edge: EdgeSeries,
 }
 
 /// The series that are set at each scrape.
@@ -68,6 +72,7 @@ impl Metrics {
             // Most events take microseconds.
             scheduler_apply_seconds: r.histogram("scheduler_apply_seconds", apply, 100.0)?,
             rpc_seconds: r.histograms("rpc_seconds", calls, &["method", "code"])?,
+            edge: EdgeSeries::new(&r)?,
             registry: registry.clone(),
         };
         // Without the prefix: the process's own series have names that dashboards know.

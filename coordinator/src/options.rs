@@ -118,10 +118,14 @@ pub struct ServeOptions {
     /// Listens beyond this host without --credentials: whoever reaches it may do everything
     #[arg(long, env = "GRADSWEEP_INSECURE")]
     pub insecure: bool,
+    /// Name by which browsers and Prometheus reach --http, beside addresses, names without a dot,
+    /// this host's own and those of its certificate. Can be repeated
+    #[arg(long, value_name = "NAME", env = "GRADSWEEP_HTTP_NAMES", value_delimiter = ',')]
+    pub http_name: Vec<String>,
 }
 
 /// Names of the options in `ServeOptions`.
-const SERVE_OPTIONS: [&str; 13] = [
+const SERVE_OPTIONS: [&str; 14] = [
     "sweep",
     "overlay",
     "set",
@@ -135,6 +139,7 @@ const SERVE_OPTIONS: [&str; 13] = [
     "http",
     "mutual_tls",
     "insecure",
+    "http_name",
 ];
 
 impl Cli {

@@ -168,12 +168,12 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<End, ServeError> {
     let Opened { state, restored, store, clock, lock } = opened;
-    let Doors { edge, grpc, http, local, _endpoint } =
-        Doors::open(&state, &config.edge, listeners, config.local).await?;
-    let names: Vec<SweepName> = config.sweeps.iter().map(|sweep| sweep.name.clone()).collect();
     let gpus = Gpus::default();
     let metrics = Metrics::new(state.clone(), gpus.clone()).map_err(ServeError::Metrics)?;
     let metrics = Arc::new(metrics);
+    let Doors { edge, grpc, http, local, _endpoint } =
+        Doors::open(&state, &config.edge, listeners, config.local, &metrics).await?;
+    let names: Vec<SweepName> = config.sweeps.iter().map(|sweep| sweep.name.clone()).collect();
     let driver = Driver::start(restored, clock, config.sweeps, Arc::clone(&metrics)).await;
     let (driver, inbox, driven) = driver.map_err(ServeError::Driver)?;
 
@@ -266,11 +266,12 @@ impl Doors {
         options: &edge::Options,
         listeners: Listeners,
         local: Option<Local>,
+        metrics: &Metrics,
     ) -> Result<Doors, ServeError> {
         let bound = (address(&listeners.grpc)?, address(&listeners.http)?);
         let wants_token = local.is_some() && options.credentials.is_some();
         let token = wants_token.then(Token::generate);
-        let edge = Edge::open(options, bound.1, token.as_ref());
+        let edge = Edge::open(options, token.as_ref(), metrics.edge.clone());
         let edge = Arc::new(edge.map_err(ServeError::Credentials)?);
         let mut grpc = Listener::start(listeners.grpc, Port::Grpc, Arc::clone(&edge));
         let http = Listener::start(listeners.http, Port::Http, Arc::clone(&edge));

@@ -39,6 +39,9 @@ pub(super) fn run(args: &InitTlsArgs) -> Result<(), Failure> {
     let made = authority::make(&request).map_err(|error| match error {
         AuthorityError::Exists { .. }
         | AuthorityError::NoCa { .. }
+        | AuthorityError::Unfinished { .. }
+        | AuthorityError::NoHosts { .. }
+        | AuthorityError::Token { .. }
         | AuthorityError::Host { .. }
         | AuthorityError::Ca { .. }
         | AuthorityError::CaExpired { .. } => Failure::Mistake(chain(&error)),

@@ -3,22 +3,21 @@
 //! The folder has the CA itself and a credentials folder for each kind of process. Nothing that is
 //! there is overwritten, but for certificates and their keys where new ones are asked for.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use common::credentials::{
-    CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE, TOKEN_FILE, certificates,
+    CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE, TOKEN_FILE, certificates, served,
 };
-use common::token::Token;
+use common::token::{self, Token, TokenError};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
 use time::{Duration, OffsetDateTime};
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::keys::{AGENT_TOKENS_FILE, CLIENT_TOKENS_FILE};
@@ -35,6 +34,8 @@ const MODE_SECRET: u32 = 0o600;
 const MODE_PUBLIC: u32 = 0o644;
 /// A folder of secrets.
 const MODE_FOLDER: u32 = 0o700;
+/// The bits of a folder's mode by which others may put something in a secret's place.
+const MODE_OTHERS_WRITE: u32 = 0o022;
 
 /// The kinds of processes, and what each one's certificate is for.
 const COORDINATOR: &str = "coordinator";
@@ -58,6 +59,34 @@ pub enum AuthorityError {
     NoCa {
         /// What was looked for.
         path: PathBuf,
+    },
+    /// The CA was not finished.
+    #[error(
+        "`{}` has no `{CA_FILE}` beside it: it is left of an init-tls that was interrupted, or its \
+         certificate was moved; bring that back, or remove the key to make another CA",
+        path.display()
+    )]
+    Unfinished {
+        /// The key.
+        path: PathBuf,
+    },
+    /// Nothing says for which hosts the new certificate is.
+    #[error(
+        "no certificate in `{}` whose hosts could be kept: --renew needs --host NAME here",
+        path.display()
+    )]
+    NoHosts {
+        /// What was looked for.
+        path: PathBuf,
+    },
+    /// A token that is there is none.
+    #[error("`{}`: remove it for a new one", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TokenError,
     },
     /// A host's name is none.
     #[error("--host `{host}` is neither a name nor an address")]
@@ -129,22 +158,13 @@ pub fn make(request: &Request) -> Result<Made, AuthorityError> {
     let (issuer, ca_pem, ca_ends) = if request.renew {
         existing_ca(folder)?
     } else {
-        let made = [&ca_file, &folder.join(CA_KEY_FILE)].map(Clone::clone);
-        let kinds = [COORDINATOR, WORKER, CLIENT].map(|kind| folder.join(kind));
-        if let Some(path) = made.into_iter().chain(kinds).find(|path| path.exists()) {
-            return Err(AuthorityError::Exists { path });
-        }
+        refuse_existing(folder)?;
         new_ca(folder, now)?
     };
     if ca_ends <= now {
         return Err(AuthorityError::CaExpired { path: ca_file });
     }
-    let mut hosts: Vec<String> = OWN_NAMES.map(str::to_owned).to_vec();
-    let asked = match request.hosts.is_empty() {
-        true => hosts_before(&folder.join(COORDINATOR).join(CERTIFICATE_FILE)),
-        false => request.hosts.clone(),
-    };
-    hosts.extend(asked.into_iter().filter(|host| !OWN_NAMES.contains(&host.as_str())));
+    let hosts = hosts(request)?;
     let until = (now + Duration::days(request.days.into())).min(ca_ends);
     let signer = Signer { issuer, ca_pem, now, until };
     signer.sign(&folder.join(COORDINATOR), COORDINATOR, &hosts)?;
@@ -153,6 +173,31 @@ pub fn make(request: &Request) -> Result<Made, AuthorityError> {
     share_token(folder, WORKER, AGENT_TOKENS_FILE)?;
     share_token(folder, CLIENT, CLIENT_TOKENS_FILE)?;
     Ok(Made { hosts, until: until.date().to_string() })
+}
+
+fn refuse_existing(folder: &Path) -> Result<(), AuthorityError> {
+    let kinds = [COORDINATOR, WORKER, CLIENT].map(|kind| folder.join(kind));
+    let made = [folder.join(CA_FILE)].into_iter().chain(kinds);
+    if let Some(path) = made.into_iter().find(|path| path.exists()) {
+        return Err(AuthorityError::Exists { path });
+    }
+    let path = folder.join(CA_KEY_FILE);
+    if path.exists() { Err(AuthorityError::Unfinished { path }) } else { Ok(()) }
+}
+
+/// What the coordinator's certificate is for.
+fn hosts(request: &Request) -> Result<Vec<String>, AuthorityError> {
+    let mut asked = request.hosts.clone();
+    if asked.is_empty() {
+        let path = request.folder.join(COORDINATOR).join(CERTIFICATE_FILE);
+        asked = hosts_before(&path);
+        if asked.is_empty() {
+            return Err(AuthorityError::NoHosts { path });
+        }
+    }
+    let mut hosts: Vec<String> = OWN_NAMES.map(str::to_owned).to_vec();
+    hosts.extend(asked.into_iter().filter(|host| !OWN_NAMES.contains(&host.as_str())));
+    Ok(hosts)
 }
 
 type Ca = (Issuer<'static, KeyPair>, String, OffsetDateTime);
@@ -169,8 +214,10 @@ fn new_ca(folder: &Path, now: OffsetDateTime) -> Result<Ca, AuthorityError> {
     let key = KeyPair::generate().map_err(AuthorityError::Make)?;
     let pem = params.self_signed(&key).map_err(AuthorityError::Make)?.pem();
     make_folder(folder)?;
-    write_new(&folder.join(CA_KEY_FILE), &key.serialize_pem(), MODE_SECRET)?;
-    write_new(&folder.join(CA_FILE), &pem, MODE_PUBLIC)?;
+    replace(&[
+        (folder.join(CA_KEY_FILE), key.serialize_pem(), MODE_SECRET),
+        (folder.join(CA_FILE), pem.clone(), MODE_PUBLIC),
+    ])?;
     Ok((Issuer::new(params, key), pem, ends))
 }
 
@@ -202,27 +249,12 @@ fn read(path: &Path) -> Result<String, AuthorityError> {
 fn hosts_before(path: &Path) -> Vec<String> {
     let pem = fs::read(path).unwrap_or_default();
     let der = certificates(path, &pem).unwrap_or_default();
-    let parsed = der.first().and_then(|der| X509Certificate::from_der(der).ok());
-    let Some((_, parsed)) = parsed else { return Vec::new() };
-    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
-    let names = names.value.general_names.iter();
-    names.filter_map(host_of).collect()
-}
-
-fn host_of(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from);
-            let v6 = <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from);
-            v4.or(v6).map(|ip| ip.to_string())
-        }
-        _ => None,
-    }
+    der.first().map(|der| served(der).0).unwrap_or_default()
 }
 
 fn check_host(host: &str) -> Result<(), AuthorityError> {
-    let is_name = rustls::pki_types::DnsName::try_from(host.trim_start_matches("*.")).is_ok();
+    let is_name =
+        rustls::pki_types::DnsName::try_from(host.strip_prefix("*.").unwrap_or(host)).is_ok();
     if host.parse::<IpAddr>().is_ok() || is_name {
         return Ok(());
     }
@@ -258,128 +290,91 @@ impl Signer {
         let key = KeyPair::generate().map_err(AuthorityError::Make)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Make)?;
         make_folder(folder)?;
-        replace(&folder.join(CA_FILE), &self.ca_pem, MODE_PUBLIC)?;
-        replace(&folder.join(KEY_FILE), &key.serialize_pem(), MODE_SECRET)?;
-        replace(&folder.join(CERTIFICATE_FILE), &certificate.pem(), MODE_PUBLIC)
+        replace(&[
+            (folder.join(CA_FILE), self.ca_pem.clone(), MODE_PUBLIC),
+            (folder.join(KEY_FILE), key.serialize_pem(), MODE_SECRET),
+            (folder.join(CERTIFICATE_FILE), certificate.pem(), MODE_PUBLIC),
+        ])
     }
 }
 
-/// The token that one side shows and the other accepts; tokens that are there stay.
+/// The token that one side shows and the other accepts; where one of them is missing, it is made of
+/// the other, so that tokens that were handed out stay.
 fn share_token(folder: &Path, kind: &str, accepted: &str) -> Result<(), AuthorityError> {
     let shown = folder.join(kind).join(TOKEN_FILE);
     let accepted = folder.join(COORDINATOR).join(accepted);
-    if shown.exists() || accepted.exists() {
+    let file = |path, token: &Token| (path, format!("{}\n", token.secret()), MODE_SECRET);
+    match (first_token(&shown)?, first_token(&accepted)?) {
+        (Some(_), Some(_)) => Ok(()),
+        (Some(token), None) => replace(&[file(accepted, &token)]),
+        (None, Some(token)) => replace(&[file(shown, &token)]),
+        (None, None) => {
+            let token = Token::generate();
+            replace(&[file(accepted, &token), file(shown, &token)])
+        }
+    }
+}
+
+/// Of a file; none where that is not there.
+fn first_token(path: &Path) -> Result<Option<Token>, AuthorityError> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(AuthorityError::File { step: "read", path: path.into(), source });
+        }
+        Ok(text) => text,
+    };
+    let token = Token::parse(token::lines(&text).next().unwrap_or_default());
+    token.map(Some).map_err(|source| AuthorityError::Token { path: path.into(), source })
+}
+
+/// A folder that was there is taken, but not one that others write into.
+fn make_folder(path: &Path) -> Result<(), AuthorityError> {
+    let file = |step| move |source| AuthorityError::File { step, path: path.into(), source };
+    let made = DirBuilder::new().recursive(true).mode(MODE_FOLDER).create(path);
+    made.map_err(file("make"))?;
+    let found = fs::metadata(path).map_err(file("read"))?.permissions();
+    if found.mode() & MODE_OTHERS_WRITE == 0 {
         return Ok(());
     }
-    let token = format!("{}\n", Token::generate().secret());
-    write_new(&accepted, &token, MODE_SECRET)?;
-    write_new(&shown, &token, MODE_SECRET)
+    fs::set_permissions(path, Permissions::from_mode(MODE_FOLDER)).map_err(file("chmod 700"))
 }
 
-fn make_folder(path: &Path) -> Result<(), AuthorityError> {
-    let made = DirBuilder::new().recursive(true).mode(MODE_FOLDER).create(path);
-    made.map_err(|source| AuthorityError::File { step: "make", path: path.into(), source })
+/// A file, its text and its mode.
+type Content = (PathBuf, String, u32);
+
+/// Who reads a file meanwhile finds the old one or the new one. All are on the disk before one has
+/// its name: who is interrupted has the old ones.
+fn replace(files: &[Content]) -> Result<(), AuthorityError> {
+    files.iter().try_for_each(write_partial)?;
+    files.iter().try_for_each(|(path, ..)| {
+        let renamed = fs::rename(partial(path), path);
+        renamed.map_err(|source| AuthorityError::File {
+            step: "replace",
+            path: path.into(),
+            source,
+        })
+    })
 }
 
-fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
+fn partial(path: &Path) -> PathBuf {
+    path.with_extension("partial")
+}
+
+/// Writes beside the file what is to become it.
+fn write_partial((path, text, mode): &Content) -> Result<(), AuthorityError> {
+    let path = partial(path);
     let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::options().write(true).create_new(true).mode(*mode).open(&path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|source| AuthorityError::File { step: "write", path: path.into(), source })
-}
-
-/// Who reads the file meanwhile finds the old one or the new one.
-fn replace(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
-    let partial = path.with_extension("partial");
-    let removed = match fs::remove_file(&partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
-    let file = |step| move |source| AuthorityError::File { step, path: path.into(), source };
-    removed.map_err(file("replace"))?;
-    write_new(&partial, text, mode)?;
-    fs::rename(&partial, path).map_err(file("replace"))
+    write().map_err(|source| AuthorityError::File { step: "write", path: path.clone(), source })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::super::keys::Keys;
-    use super::*;
-
-    fn request(folder: &Path, hosts: &[&str], renew: bool) -> Request {
-        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-        Request { folder: folder.to_owned(), hosts, days: 30, renew }
-    }
-
-    #[test]
-    fn every_folder_can_be_used_and_secrets_are_their_owners() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let folder = folder.path().join("tls");
-        let made = make(&request(&folder, &["node1.example", "10.0.0.7"], false)).expect("made");
-        assert_eq!(made.hosts, ["localhost", "127.0.0.1", "::1", "node1.example", "10.0.0.7"]);
-        Keys::read(&folder.join(COORDINATOR), true).expect("a server's folder");
-        for kind in [WORKER, CLIENT] {
-            let found = common::credentials::read(&folder.join(kind)).expect("a client's folder");
-            assert!(found.identity.is_some());
-        }
-        let mode = |path: &str| {
-            let path = folder.join(path);
-            fs::metadata(&path).expect("it is there").permissions().mode() & 0o777
-        };
-        for secret in ["ca-key.pem", "coordinator/key.pem", "worker/key.pem", "client/key.pem"] {
-            assert_eq!(mode(secret), MODE_SECRET, "{secret}");
-        }
-        let tokens = ["coordinator/agent.token", "coordinator/client.token", "worker/token"];
-        for secret in tokens.into_iter().chain(["client/token"]) {
-            assert_eq!(mode(secret), MODE_SECRET, "{secret}");
-        }
-        assert_eq!(mode("."), MODE_FOLDER);
-        assert!(!folder.join("coordinator/token").exists(), "it shows none");
-    }
-
-    #[test]
-    fn nothing_is_overwritten() {
-        let folder = tempfile::tempdir().expect("a folder");
-        make(&request(folder.path(), &["a"], false)).expect("made");
-        let ca = fs::read(folder.path().join(CA_FILE)).expect("it is there");
-        let error = make(&request(folder.path(), &["a"], false)).expect_err("it is there");
-        assert!(error.to_string().contains("nothing is overwritten"), "{error}");
-        assert_eq!(fs::read(folder.path().join(CA_FILE)).expect("it is there"), ca);
-    }
-
-    #[test]
-    fn renewed_certificates_keep_ca_tokens_and_names() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let error = make(&request(folder.path(), &[], true)).expect_err("no CA");
-        assert!(error.to_string().contains("without --renew"), "{error}");
-        let first = make(&request(folder.path(), &["a.example", "10.0.0.7"], false));
-        let first = first.expect("made");
-        let content = |file: &str| fs::read(folder.path().join(file)).expect("it is there");
-        let kept = ["ca.pem", "ca-key.pem", "worker/token", "coordinator/client.token"];
-        let new = ["coordinator/cert.pem", "coordinator/key.pem", "worker/cert.pem"];
-        let (kept_before, new_before) = (kept.map(content), new.map(content));
-        let again = make(&request(folder.path(), &[], true)).expect("renewed");
-        assert_eq!(again.hosts, first.hosts);
-        assert_eq!(kept.map(content), kept_before);
-        for (now, before) in new.map(content).iter().zip(&new_before) {
-            assert_ne!(now, before);
-        }
-        let other = make(&request(folder.path(), &["b.example"], true)).expect("renewed");
-        assert_eq!(other.hosts.last().map(String::as_str), Some("b.example"));
-        assert_eq!(other.hosts.len(), OWN_NAMES.len() + 1);
-    }
-
-    #[test]
-    fn hosts_are_names_or_addresses() {
-        for host in ["a", "a.example", "*.a.example", "10.0.0.1", "2001:db8::1"] {
-            check_host(host).expect("accepted");
-        }
-        for host in ["", "a b", "http://a", "a:1", "/"] {
-            check_host(host).expect_err("refused");
-        }
-    }
-}
+mod tests;

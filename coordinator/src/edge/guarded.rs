@@ -1,4 +1,4 @@
-//! Wraps a gRPC service so that only callers with the role's token reach it.
+//! Wraps a gRPC service so that only callers with the role's token reach it, and not too often.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use super::{Edge, Peer, Role};
 #[derive(Clone)]
 pub struct Guarded<S> {
     inner: S,
-    role: Role,
+    role: Option<Role>,
     edge: Arc<Edge>,
 }
 
 impl<S> Guarded<S> {
-    /// Asks callers of `inner` for a token of this role.
-    pub fn new(inner: S, role: Role, edge: Arc<Edge>) -> Guarded<S> {
+    /// Asks callers of `inner` for a token of this role; none: for none.
+    pub fn new(inner: S, role: Option<Role>, edge: Arc<Edge>) -> Guarded<S> {
         Guarded { inner, role, edge }
     }
 }
@@ -48,9 +48,18 @@ where
         let peer = request.extensions().get::<Peer>().expect("every connection has a peer");
         let shown = request.headers().get(http::header::AUTHORIZATION);
         let shown = shown.and_then(|header| header.to_str().ok());
-        match self.edge.admit(self.role, shown, peer) {
+        // A worker's stream and what it hands over come as often as trials end.
+        let paced = match self.role {
+            Some(Role::Agent) => Ok(()),
+            Some(Role::Client) | None => self.edge.pace(peer),
+        };
+        let admitted = paced.and_then(|()| match self.role {
+            Some(role) => self.edge.admit(role, shown, peer),
+            None => Ok(()),
+        });
+        match admitted {
             Ok(()) => Box::pin(self.inner.call(request)),
-            Err(refused) => Box::pin(ready(Ok(refused.status().into_http()))),
+            Err(answer) => Box::pin(ready(Ok(answer.status().into_http()))),
         }
     }
 }

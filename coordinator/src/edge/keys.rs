@@ -32,6 +32,10 @@ pub struct Keys {
     pub agents: Tokens,
     /// Tokens of clients.
     pub clients: Tokens,
+    /// Names in the certificate.
+    pub names: Vec<String>,
+    /// When the certificate ends, in seconds of the epoch.
+    pub ends_at: i64,
     /// Of the files when they were read.
     pub stamp: Stamp,
 }
@@ -45,6 +49,7 @@ impl Keys {
         let clients = tokens(folder, CLIENT_TOKENS_FILE)?;
         let roots = Arc::new(roots(folder)?);
         let identity = credentials::read_identity(folder)?.certified_key(folder)?;
+        let (names, ends_at) = identity.cert.first().map(credentials::served).unwrap_or_default();
         let identity = Arc::new(SingleCertAndKey::from(identity));
         // HTTP asks for a certificate only where one is demanded: browsers show a dialogue else.
         let http = if mutual_tls { Certificates::Demanded } else { Certificates::Unasked };
@@ -54,7 +59,7 @@ impl Keys {
             config.map(Arc::new).map_err(|why| content(folder, why))
         };
         let (grpc, http) = (config(grpc, b"h2")?, config(http, b"http/1.1")?);
-        Ok(Keys { grpc, http, agents, clients, stamp })
+        Ok(Keys { grpc, http, agents, clients, names, ends_at, stamp })
     }
 }
 

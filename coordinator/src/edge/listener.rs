@@ -2,11 +2,10 @@
 //! hands on those that came about. Handshakes run beside each other, so that one peer that does not
 //! answer holds up nobody.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,26 +16,22 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
+use super::places::{Place, Places};
+use super::refusals::Reason;
 use super::verifier::PRESENTED;
 use super::{Edge, Peer, Port};
 
-/// Connections of one listener at a time: a worker holds one, a client and a browser a few. Each
-/// costs a descriptor and some kilobytes.
-const CONNECTIONS_MAX: usize = 8192;
-/// Of them those of one address: a gateway may have a cluster behind it, and one that goes wild
-/// leaves as many for the others.
-const PEER_CONNECTIONS_MAX: usize = 4096;
-/// Handshakes at a time; more wait in the system's queue. Each is a few milliseconds of a core.
-const HANDSHAKES_MAX: usize = 128;
 /// A handshake takes two round trips; who needs longer than this does not mean to end it.
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+/// Until a request comes that is let in: who connects to ask asks at once.
+const REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// A peer that speaks no TLS has said what it wants when it pauses for this long.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Reads of what it says; who goes on longer is not heard out.
@@ -64,7 +59,7 @@ impl Listener {
     /// Takes connections until it is dropped.
     pub fn start(tcp: TcpListener, port: Port, edge: Arc<Edge>) -> Listener {
         let (sender, ready) = mpsc::channel(READY_WAITING_MAX);
-        let (accepting, places) = (JoinSet::new(), Places::default());
+        let (accepting, places) = (JoinSet::new(), Places::new());
         let mut listener = Listener { ready, sender, accepting, port, edge, places };
         listener.accept(tcp, true);
         listener
@@ -114,21 +109,12 @@ impl Entrance {
         let mut handshakes = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = tcp.accept(), if handshakes.len() < HANDSHAKES_MAX => accepted,
+                accepted = tcp.accept() => accepted,
                 Some(_) = handshakes.join_next() => continue,
             };
             match accepted {
-                Ok((stream, address)) => {
-                    let Some(connection) = self.admit(stream, address) else { continue };
-                    let (edge, ready) = (Arc::clone(&self.edge), self.ready.clone());
-                    let tls = self.edge.tls(self.port).filter(|_| self.is_secured);
-                    handshakes.spawn(async move {
-                        if let Some(connection) = connection.secure(tls, &edge).await {
-                            // Nobody takes it where the server ends.
-                            drop(ready.send(connection).await);
-                        }
-                    });
-                }
+                // One that is not admitted is closed at once.
+                Ok((stream, address)) => self.admit(stream, address, &mut handshakes),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -137,24 +123,82 @@ impl Entrance {
         }
     }
 
-    /// A new connection, where there is a place for it.
-    fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
-        let peer = Peer::at(address);
-        let Some(place) = self.places.take(address.ip()) else {
-            self.edge.turned_away(&peer, "too many connections");
-            return None;
+    /// Begins with a new connection, where there is a place for it.
+    fn admit(&self, stream: TcpStream, address: SocketAddr, handshakes: &mut JoinSet<()>) {
+        let mut peer = Peer::at(address);
+        let tls = self.edge.tls(self.port).filter(|_| self.is_secured);
+        let handshake = tls.is_some().then(|| self.places.take_handshake(peer.network()));
+        if matches!(handshake, Some(None)) {
+            self.edge.turned_away(&peer, Reason::Handshakes, "too many handshakes at a time");
+            return;
+        }
+        let Some(place) = self.places.take(peer.network(), self.edge.is_secured()) else {
+            self.edge.turned_away(&peer, Reason::Connections, "too many connections");
+            return;
         };
+        peer.place = Some(Arc::clone(&place));
         // Small messages go at once; where that cannot be set, they go a little later.
         let _ = stream.set_nodelay(true);
-        Some(Connection { stream: Either::Left(stream), peer, place })
+        let (edge, ready, port) = (Arc::clone(&self.edge), self.ready.clone(), self.port);
+        handshakes.spawn(async move {
+            let secured = secure(stream, peer, tls, &edge).await;
+            drop(handshake);
+            let Some((stream, peer)) = secured else { return };
+            let until = Some(Box::pin(sleep(REQUEST_WAIT)));
+            let connection = Connection { stream, peer, place, port, edge, until };
+            // Nobody takes it where the server ends.
+            drop(ready.send(connection).await);
+        });
+    }
+}
+
+type Secured = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// Speaks TLS where that is to be spoken.
+async fn secure(
+    stream: TcpStream,
+    mut peer: Peer,
+    tls: Option<Arc<ServerConfig>>,
+    edge: &Edge,
+) -> Option<(Secured, Peer)> {
+    let Some(tls) = tls else { return Some((Either::Left(stream), peer)) };
+    let handshake = PRESENTED.scope(None.into(), async {
+        let stream = shaken(stream, tls).await;
+        (stream, PRESENTED.with(|presented| presented.take()))
+    });
+    let Ok((stream, presented)) = timeout(HANDSHAKE_WAIT, handshake).await else {
+        let told = "the TLS handshake was not ended in time";
+        edge.turned_away(&peer, Reason::Handshake, told);
+        return None;
+    };
+    peer.certificate = presented.map(Arc::from);
+    match stream {
+        Ok(stream) => {
+            let shown = stream.get_ref().1.peer_certificates();
+            let shown = shown.and_then(<[_]>::first).map(credentials::subject);
+            peer.certificate = shown.map(Arc::from);
+            Some((Either::Right(Box::new(stream)), peer))
+        }
+        // Whoever only looks whether the port is open, as a load balancer does, says nothing.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+        Err(error) => {
+            let is_tls = error.kind() != io::ErrorKind::Unsupported;
+            let reason = if is_tls { Reason::Handshake } else { Reason::NoTls };
+            edge.turned_away(&peer, reason, &error.to_string());
+            None
+        }
     }
 }
 
 /// A connection that may be served.
 pub struct Connection {
-    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    stream: Secured,
     peer: Peer,
-    place: Place,
+    place: Arc<Place>,
+    port: Port,
+    edge: Arc<Edge>,
+    /// When it is closed, as long as nothing that it asked was let in.
+    until: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
@@ -163,34 +207,24 @@ impl Connection {
         &self.peer
     }
 
-    async fn secure(self, tls: Option<Arc<ServerConfig>>, edge: &Edge) -> Option<Connection> {
-        let Some(tls) = tls else { return Some(self) };
-        let Either::Left(stream) = self.stream else { return Some(self) };
-        let mut peer = self.peer;
-        let handshake = PRESENTED.scope(None.into(), async {
-            let stream = shaken(stream, tls).await;
-            (stream, PRESENTED.with(|presented| presented.take()))
-        });
-        let Ok((stream, presented)) = timeout(HANDSHAKE_WAIT, handshake).await else {
-            edge.turned_away(&peer, "the TLS handshake was not ended in time");
-            return None;
-        };
-        peer.certificate = presented.map(Arc::from);
-        match stream {
-            Ok(stream) => {
-                let shown = stream.get_ref().1.peer_certificates();
-                let shown = shown.and_then(<[_]>::first).map(credentials::subject);
-                peer.certificate = shown.map(Arc::from);
-                let stream = Either::Right(Box::new(stream));
-                Some(Connection { stream, peer, place: self.place })
+    /// Fails where the connection is to be closed.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(until) = &mut self.until else { return Ok(()) };
+        if self.place.is_known() {
+            // A proxy's connection has workers' streams beside what is refused.
+            self.until = None;
+        } else if self.port == Port::Grpc && self.place.is_worn() {
+            // By HTTP/1 the answer itself says that the connection ends.
+            return Err(io::Error::other("too many requests in a row were refused"));
+        } else if until.as_mut().poll(cx).is_ready() {
+            // Browsers and probes hold connections by HTTP for later.
+            if self.port == Port::Grpc {
+                let told = "no call that may be made came in time";
+                self.edge.turned_away(&self.peer, Reason::Silent, told);
             }
-            // Whoever only looks whether the port is open, as a load balancer does, says nothing.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(error) => {
-                edge.turned_away(&peer, &error.to_string());
-                None
-            }
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        Ok(())
     }
 }
 
@@ -210,7 +244,7 @@ async fn shaken(mut stream: TcpStream, tls: Arc<ServerConfig>) -> io::Result<Tls
             stream.write_all(&answer).await?;
             stream.shutdown().await?;
             hear_out(&mut stream).await;
-            Err(io::Error::other("no TLS was spoken"))
+            Err(io::Error::new(io::ErrorKind::Unsupported, "no TLS was spoken"))
         }
     }
 }
@@ -263,6 +297,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -297,66 +332,9 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// How many connections there are, by address.
-#[derive(Clone, Default)]
-struct Places(Arc<Mutex<Taken>>);
-
-#[derive(Default)]
-struct Taken {
-    count: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// One connection's place; free again when it is dropped.
-struct Place {
-    places: Places,
-    address: IpAddr,
-}
-
-impl Places {
-    fn take(&self, address: IpAddr) -> Option<Place> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_address = taken.by_address.get(&address).copied().unwrap_or(0);
-        if taken.count >= CONNECTIONS_MAX || of_address >= PEER_CONNECTIONS_MAX {
-            return None;
-        }
-        taken.count += 1;
-        taken.by_address.insert(address, of_address + 1);
-        Some(Place { places: self.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.count -= 1;
-        match taken.by_address.get_mut(&self.address) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(taken.by_address.remove(&self.address)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_address_leavesplaces_for_others() {
-        let places = Places::default();
-        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let mut taken = Vec::new();
-        while let Some(place) = places.take(address(1)) {
-            taken.push(place);
-        }
-        assert_eq!(taken.len(), PEER_CONNECTIONS_MAX);
-        let other = places.take(address(2)).expect("a place");
-        taken.pop();
-        assert!(places.take(address(1)).is_some(), "a place that is left is free");
-        drop((taken, other));
-        let left = places.0.lock().expect("no panic");
-        assert_eq!((left.count, left.by_address.len()), (0, 0));
-    }
 
     #[tokio::test]
     async fn a_client_by_http2_without_tls_is_told_so() {

@@ -2,25 +2,29 @@
 //!
 //! With credentials every listener speaks TLS, workers show an agent's token and clients a
 //! client's. Without them nothing is asked of anybody, so the listeners stay on the loopback
-//! unless `--insecure` is said; there only a web page of another site is kept out, which a browser
-//! on this host might be led to carry in.
+//! unless `--insecure` is said. A web page of another site, which a browser might be led to carry
+//! in, is kept out in every case.
 
 pub mod authority;
 mod guarded;
 mod keys;
 mod listener;
+mod names;
 mod peer;
+mod places;
+mod rates;
 mod refusals;
 mod sessions;
+mod turns;
 mod verifier;
 pub mod web;
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use common::access::is_loopback;
 use common::credentials::CredentialsError;
 use common::telemetry::chain;
 use common::token::{self, Token, TokenHash};
@@ -28,17 +32,21 @@ use rustls::ServerConfig;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::metadata::MetadataValue;
 
 pub use guarded::Guarded;
 pub use listener::Listener;
 pub use peer::Peer;
 
+use crate::metrics::EdgeSeries;
 use keys::{Keys, Stamp};
-use refusals::{Refusals, Verdict};
+use names::Names;
+use rates::{RATE, Rates};
+use refusals::{Line, Reason, Refusals, Refused};
 use sessions::Sessions;
 
-/// How often the files are looked at for new ones: soon after `init-tls --renew` or a secret's
-/// rotation, and too seldom to cost anything.
+/// How often the files are looked at for new ones, and what was refused is told: soon after
+/// `init-tls --renew` or a secret's rotation, and too seldom to cost anything.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the command line says of the edge.
@@ -50,11 +58,21 @@ pub struct Options {
     pub mutual_tls: bool,
     /// Listens beyond the loopback without credentials.
     pub insecure: bool,
+    /// Names by which the HTTP listener is asked, beside its own.
+    pub http_names: Vec<String>,
 }
 
 impl Options {
     /// Adds what cannot be served like this to the mistakes.
     pub fn check(&self, listen: SocketAddr, http: SocketAddr, mistakes: &mut Vec<String>) {
+        for name in &self.http_names {
+            if rustls::pki_types::DnsName::try_from(name.as_str()).is_err() {
+                mistakes.push(format!(
+                    "error: --http-name `{name}` is not a name: a browser's address has it between \
+                     https:// and the port, such as sweeps.example.org"
+                ));
+            }
+        }
         if let Some(folder) = &self.credentials {
             if let Err(error) = Keys::read(folder, self.mutual_tls) {
                 mistakes.push(format!("error: {}", chain(&error)));
@@ -128,18 +146,56 @@ pub enum Refusal {
         /// Whose is needed.
         needed: Role,
     },
-    /// Too many that were wrong.
-    #[error("too many refused requests came from this address; wait a minute")]
-    TooMany,
+    /// Too many requests, whatever they show.
+    #[error("more than {RATE} requests a second came from this address; ask again in a second")]
+    Rate,
 }
 
 impl Refusal {
-    /// For a caller by gRPC.
-    fn status(self) -> Status {
+    fn reason(self) -> Reason {
         match self {
-            Refusal::NoToken | Refusal::Unknown => Status::unauthenticated(self.to_string()),
-            Refusal::Role { .. } => Status::permission_denied(self.to_string()),
-            Refusal::TooMany => Status::resource_exhausted(self.to_string()),
+            Refusal::NoToken => Reason::NoToken,
+            Refusal::Unknown => Reason::UnknownToken,
+            Refusal::Role { .. } => Reason::WrongRole,
+            Refusal::Rate => Reason::Rate,
+        }
+    }
+}
+
+/// A refusal as the peer is told it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    refusal: Refusal,
+    /// There were too many of late.
+    is_over: bool,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Answer { refusal, is_over } = self;
+        match refusal {
+            Refusal::NoToken | Refusal::Unknown | Refusal::Role { .. } if *is_over => write!(
+                f,
+                "{refusal}; too many refused requests came from this address: wait a minute"
+            ),
+            _ => refusal.fmt(f),
+        }
+    }
+}
+
+impl Answer {
+    /// For a caller by gRPC. However many there were, the code says why: by it a worker ends that
+    /// would be refused for ever.
+    fn status(self) -> Status {
+        let told = self.to_string();
+        match self.refusal {
+            Refusal::NoToken | Refusal::Unknown => Status::unauthenticated(told),
+            Refusal::Role { .. } => Status::permission_denied(told),
+            Refusal::Rate => {
+                let mut status = Status::resource_exhausted(told);
+                status.metadata_mut().insert("retry-after", MetadataValue::from_static("1"));
+                status
+            }
         }
     }
 }
@@ -147,13 +203,13 @@ impl Refusal {
 /// What stands before both listeners.
 pub struct Edge {
     secured: Option<Secured>,
-    /// Where the HTTP listener is, whose name a browser may use.
-    http: SocketAddr,
-    insecure: bool,
+    names: Names,
     /// The token of the worker that this process starts itself.
     local: Option<TokenHash>,
     refusals: Refusals,
+    rates: Rates,
     sessions: Sessions,
+    series: EdgeSeries,
 }
 
 struct Secured {
@@ -168,8 +224,8 @@ impl Edge {
     /// Reads the credentials, where there are some. `local` is the token of the local worker.
     pub fn open(
         options: &Options,
-        http: SocketAddr,
         local: Option<&Token>,
+        series: EdgeSeries,
     ) -> Result<Edge, CredentialsError> {
         let secured = match &options.credentials {
             None => None,
@@ -181,14 +237,21 @@ impl Edge {
                 Some(Secured { folder: folder.clone(), mutual_tls, keys, looked_at })
             }
         };
-        Ok(Edge {
+        // A series that begins with its first count has no increase before the second.
+        for reason in Reason::ALL {
+            series.refused_total.with_label_values(&[reason.name()]);
+        }
+        let edge = Edge {
             secured,
-            http,
-            insecure: options.insecure,
+            names: Names::new(&options.http_names),
             local: local.map(Token::hash),
             refusals: Refusals::default(),
+            rates: Rates::default(),
             sessions: Sessions::default(),
-        })
+            series,
+        };
+        edge.show_expiry();
+        Ok(edge)
     }
 
     /// Whether the listeners speak TLS and want tokens.
@@ -214,16 +277,31 @@ impl Edge {
     ///
     /// A right token always counts, whatever came from the same address before: a gateway has many
     /// behind it, and no rate at which tokens are tried finds one.
-    fn admit(&self, role: Role, shown: Option<&str>, peer: &Peer) -> Result<(), Refusal> {
-        let Some(keys) = self.keys() else { return Ok(()) };
-        let refused = match shown.and_then(token::of_header) {
-            None => Refusal::NoToken,
-            Some(text) => match self.check(&keys, role, &TokenHash::of(text)) {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
-            },
+    fn admit(&self, role: Role, shown: Option<&str>, peer: &Peer) -> Result<(), Answer> {
+        let judged = match (self.keys(), shown.and_then(token::of_header)) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Refusal::NoToken),
+            (Some(keys), Some(text)) => self.check(&keys, role, &TokenHash::of(text)),
         };
-        Err(self.refuse(role, refused, peer))
+        match judged {
+            Ok(()) => self.on_admitted(peer),
+            Err(refusal) => return Err(self.refuse(Some(role), refusal, peer)),
+        }
+        Ok(())
+    }
+
+    fn on_admitted(&self, peer: &Peer) {
+        if let Some(place) = &peer.place {
+            place.on_admitted();
+        }
+    }
+
+    /// Whether this peer does not ask too often.
+    fn pace(&self, peer: &Peer) -> Result<(), Answer> {
+        if self.rates.allow(peer.network(), Instant::now()) {
+            return Ok(());
+        }
+        Err(self.refuse(None, Refusal::Rate, peer))
     }
 
     fn check(&self, keys: &Keys, role: Role, shown: &TokenHash) -> Result<(), Refusal> {
@@ -243,40 +321,57 @@ impl Edge {
     }
 
     /// Counts and tells a refusal; gives what the peer is told.
-    fn refuse(&self, role: Role, refused: Refusal, peer: &Peer) -> Refusal {
-        let Verdict { told, is_over } = self.refusals.count(peer.address.ip(), Instant::now());
-        if let Some(untold) = told {
-            tracing::warn!(%peer, asked = role.owner(), untold, "refused: {refused}");
-        }
-        // Who shows nothing has tried nothing: a browser that is not logged in, for one.
-        if is_over && refused != Refusal::NoToken { Refusal::TooMany } else { refused }
+    fn refuse(&self, asked: Option<Role>, refusal: Refusal, peer: &Peer) -> Answer {
+        let (reason, text) = (refusal.reason(), format!("refused: {refusal}"));
+        let is_over = self.count(Refused { peer: peer.clone(), reason, asked, text });
+        Answer { refusal, is_over }
     }
 
-    /// Tells of a connection that did not come about.
-    fn turned_away(&self, peer: &Peer, reason: &str) {
-        let Verdict { told, .. } = self.refusals.count(peer.address.ip(), Instant::now());
-        if let Some(untold) = told {
-            tracing::warn!(%peer, untold, "turned away: {reason}");
-        }
+    /// Counts and tells what did not come as far as to be asked for a token.
+    fn turned_away(&self, peer: &Peer, reason: Reason, why: &str) {
+        let text = format!("turned away: {why}");
+        self.count(Refused { peer: peer.clone(), reason, asked: None, text });
     }
 
-    /// Takes the files anew when they change, until shutdown.
+    fn count(&self, refused: Refused) -> bool {
+        self.series.refused_total.with_label_values(&[refused.reason.name()]).inc();
+        if let Some(place) = &refused.peer.place {
+            place.on_refused();
+        }
+        let (line, is_over) = self.refusals.count(refused, Instant::now());
+        line.iter().for_each(tell);
+        is_over
+    }
+
+    /// Takes the files anew when they change and tells what was left untold, until shutdown.
     pub async fn watch(self: Arc<Self>, shutdown: CancellationToken) {
         let mut every = interval(RELOAD_INTERVAL);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
                 _ = every.tick() => {}
             }
+            self.refusals.untold(Instant::now(), false).iter().for_each(tell);
             let edge = Arc::clone(&self);
             // The folder may be on a file system that hangs.
             let looked = tokio::task::spawn_blocking(move || edge.reload());
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
                 looked = looked => looked.expect("reading credentials returns errors"),
             }
+            self.show_expiry();
         }
+        self.refusals.untold(Instant::now(), true).iter().for_each(tell);
+    }
+
+    fn show_expiry(&self) {
+        let Some(keys) = self.keys() else { return };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let unlabelled: [&str; 0] = [];
+        let series = &self.series.certificate_expiry_seconds;
+        series.with_label_values(&unlabelled).set(keys.ends_at - now);
     }
 
     fn reload(&self) {
@@ -299,14 +394,14 @@ impl Edge {
         }
     }
 
-    /// Whether a request may have come from a page of this host: without credentials, one under
-    /// another name is what a browser sends for a foreign page whose name was pointed at us.
+    /// Whether a request of this `Host` is answered.
     fn is_known_host(&self, host: Option<&str>) -> bool {
-        if self.is_secured() || self.insecure {
-            return true;
-        }
-        let Some(host) = host else { return false };
-        let name = web::without_port(host);
-        is_loopback(name) || name.parse::<IpAddr>().is_ok_and(|ip| ip == self.http.ip())
+        let keys = self.keys();
+        self.names.has(host, keys.as_ref().map_or(&[], |keys| &keys.names))
     }
+}
+
+fn tell(line: &Line) {
+    let Line { refused: Refused { peer, asked, text, .. }, times } = line;
+    tracing::warn!(%peer, asked = asked.map(Role::owner), times, "{text}");
 }

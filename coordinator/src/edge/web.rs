@@ -1,12 +1,13 @@
 //! What stands before the pages: the host's name, the origin of what changes something, the token
-//! or session, and limits of size, time and number. It decides by path and refuses what it does not
-//! know; `/live`, `/ready` and the log-in itself are for everybody.
+//! or session, and limits of size, time, rate and number. It decides by path and refuses what it
+//! does not know; `/live`, `/ready` and the log-in itself are for everybody.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Form, Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Extension, Form, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -15,20 +16,23 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::Service;
 
 use super::listener::Connection;
+use super::refusals::Reason;
 use super::sessions::SESSION_LENGTH;
-use super::{Edge, Listener, Peer, Refusal, Role};
+use super::turns::Turns;
+use super::{Answer, Edge, Listener, Peer, Refusal, Role};
 use common::token::TokenHash;
 
-/// Pages that tell nothing but whether the process works.
-const OPEN_PATHS: [&str; 4] = ["/live", "/ready", LOGIN_PATH, "/logout"];
+/// Pages that tell nothing but whether the process works, and tell it at once: who asks them ends
+/// or restarts what does not answer.
+const PROBE_PATHS: [&str; 2] = ["/live", "/ready"];
 const LOGIN_PATH: &str = "/login";
+const LOGOUT_PATH: &str = "/logout";
 const COOKIE: &str = "gradsweep_session";
 /// A request's head, cookies included, is well below; the longest address is a table's.
 const HEADER_BYTES_MAX: usize = 32 << 10;
@@ -39,9 +43,9 @@ const HEADER_WAIT: Duration = Duration::from_secs(30);
 const BODY_BYTES_MAX: usize = common::wire::MESSAGE_BYTES_MAX;
 /// A token and its name.
 const LOGIN_BYTES_MAX: usize = 4 << 10;
-/// Answers that are being made at a time; more wait. Streams that were begun do not count.
-const REQUESTS_MAX: usize = 64;
-/// Until an answer begins, with the body that is sent for it and the wait for the others.
+/// Until a request's body has come.
+const BODY_WAIT: Duration = Duration::from_secs(5);
+/// Until an answer begins, with the wait for the others.
 const ANSWER_WAIT: Duration = Duration::from_secs(120);
 /// How long open requests may take to end at shutdown; then they are cut.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
@@ -50,14 +54,11 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 pub fn guarded(pages: Router, edge: Arc<Edge>) -> Router {
     let login = Router::new()
         .route(LOGIN_PATH, get(login_page).post(login))
-        .route("/logout", post(logout))
-        .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX))
+        .route(LOGOUT_PATH, post(logout))
         .with_state(Arc::clone(&edge));
-    let entry = Entry { edge, places: Arc::new(Semaphore::new(REQUESTS_MAX)) };
-    pages
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .merge(login)
-        .layer(from_fn_with_state(entry, auth))
+    let entry = Entry { edge, turns: Arc::new(Turns::new()) };
+    // Bodies are bounded where they are received.
+    pages.merge(login).layer(DefaultBodyLimit::disable()).layer(from_fn_with_state(entry, auth))
 }
 
 /// Serves until shutdown.
@@ -107,21 +108,19 @@ async fn converse(connection: Connection, pages: Router, shutdown: CancellationT
 #[derive(Clone)]
 struct Entry {
     edge: Arc<Edge>,
-    places: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 /// Lets through what may pass.
 async fn auth(State(entry): State<Entry>, request: Request, next: Next) -> Response {
+    let peer = peer(&request).clone();
     let mut response = match entry.edge.judge(&request) {
         Err(refused) => *refused,
-        Ok(()) => {
-            let made = timeout(ANSWER_WAIT, async {
-                let _place = entry.places.acquire().await;
-                next.run(request).await
-            });
-            let late = (StatusCode::SERVICE_UNAVAILABLE, "the answer took too long\n");
-            made.await.unwrap_or_else(|_| late.into_response())
-        }
+        Ok(()) if is_probe(&request) => next.run(request).await,
+        Ok(()) => match received(request).await {
+            Err(refused) => refused,
+            Ok(request) => answered(&entry, &peer, request, next).await,
+        },
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -131,27 +130,74 @@ async fn auth(State(entry): State<Entry>, request: Request, next: Next) -> Respo
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+    if peer.place.is_some_and(|place| place.is_worn()) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
+}
+
+/// The request with its whole body: whoever sends slowly does so before it takes a turn.
+async fn received(request: Request) -> Result<Request, Response> {
+    let is_login = [LOGIN_PATH, LOGOUT_PATH].contains(&request.uri().path());
+    let bytes_max = if is_login { LOGIN_BYTES_MAX } else { BODY_BYTES_MAX };
+    let (head, body) = request.into_parts();
+    let mut bounded = Request::new(body);
+    DefaultBodyLimit::max(bytes_max).apply(&mut bounded);
+    let mut refused = match timeout(BODY_WAIT, Bytes::from_request(bounded, &())).await {
+        Ok(Ok(bytes)) => return Ok(Request::from_parts(head, Body::from(bytes))),
+        Ok(Err(rejection)) => rejection.into_response(),
+        Err(_) => {
+            let seconds = BODY_WAIT.as_secs();
+            let told = format!("the request was not sent whole within {seconds} seconds\n");
+            (StatusCode::REQUEST_TIMEOUT, told).into_response()
+        }
+    };
+    // What is left of the body is not read.
+    refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Err(refused)
+}
+
+async fn answered(entry: &Entry, peer: &Peer, request: Request, next: Next) -> Response {
+    let made = timeout(ANSWER_WAIT, async {
+        let _turn = entry.turns.take(peer.network()).await;
+        next.run(request).await
+    });
+    let late = (StatusCode::SERVICE_UNAVAILABLE, "the answer took too long\n");
+    made.await.unwrap_or_else(|_| late.into_response())
+}
+
+fn is_probe(request: &Request) -> bool {
+    PROBE_PATHS.contains(&request.uri().path())
 }
 
 impl Edge {
     /// Passes a request, or gives what is answered instead.
     fn judge(&self, request: &Request) -> Result<(), Box<Response>> {
-        let headers = request.headers();
+        let (headers, path, peer) = (request.headers(), request.uri().path(), peer(request));
         let host = text(headers, &header::HOST);
         if !self.is_known_host(host) {
-            let peer = peer(request);
-            self.turned_away(peer, "a request under a name that is not this host's");
-            let told = "without --credentials the pages are shown as localhost, 127.0.0.1 or the \
-                        address of --http alone\n";
+            let why = "a request under a name that is not this host's";
+            self.turned_away(peer, Reason::Host, why);
+            let told = "nothing is answered under this name: ask by this host's address or its own \
+                        name, or start the coordinator with --http-name and this name\n";
             return Err(Box::new((StatusCode::MISDIRECTED_REQUEST, told).into_response()));
         }
+        if is_probe(request) {
+            return Ok(());
+        }
+        let refuse = |answer| Box::new(refused(answer));
+        self.pace(peer).map_err(refuse)?;
         if !is_safe(request.method()) && is_foreign(headers, host) {
-            self.turned_away(peer(request), "a request that a page of another site sent");
+            let why = "a request that a page of another site sent";
+            self.turned_away(peer, Reason::Origin, why);
             let told = "another site's page sent this request\n";
             return Err(Box::new((StatusCode::FORBIDDEN, told).into_response()));
         }
-        if OPEN_PATHS.contains(&request.uri().path()) || self.has_session(headers) {
+        if self.has_session(headers) {
+            self.on_admitted(peer);
+            return Ok(());
+        }
+        if [LOGIN_PATH, LOGOUT_PATH].contains(&path) {
             return Ok(());
         }
         let shown = text(headers, &header::AUTHORIZATION);
@@ -159,7 +205,7 @@ impl Edge {
         if self.is_secured() && shown.is_none() && wants_page && is_safe(request.method()) {
             return Err(Box::new(Redirect::to(LOGIN_PATH).into_response()));
         }
-        self.admit(Role::Client, shown, peer(request)).map_err(|refusal| Box::new(refused(refusal)))
+        self.admit(Role::Client, shown, peer).map_err(refuse)
     }
 
     fn has_session(&self, headers: &HeaderMap) -> bool {
@@ -168,7 +214,7 @@ impl Edge {
     }
 
     /// A session for a client's token.
-    fn log_in(&self, token: &str, peer: &Peer) -> Result<HeaderValue, Refusal> {
+    fn log_in(&self, token: &str, peer: &Peer) -> Result<HeaderValue, Answer> {
         let token = token.trim();
         self.admit(Role::Client, Some(&format!("Bearer {token}")), peer)?;
         let secret = self.sessions.begin(TokenHash::of(token), Instant::now());
@@ -190,17 +236,20 @@ fn peer(request: &Request) -> &Peer {
     request.extensions().get::<Peer>().expect("every connection has a peer")
 }
 
-fn refused(refusal: Refusal) -> Response {
-    let told = format!("{refusal}\n");
-    match refusal {
+fn refused(answer: Answer) -> Response {
+    let told = format!("{answer}\n");
+    let wait = |seconds| {
+        let wait = [(header::RETRY_AFTER, seconds)];
+        (StatusCode::TOO_MANY_REQUESTS, wait, told.clone()).into_response()
+    };
+    match answer.refusal {
+        Refusal::Rate => wait("1"),
+        _ if answer.is_over => wait("60"),
         Refusal::NoToken | Refusal::Unknown => {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"gradsweep\"")];
             (StatusCode::UNAUTHORIZED, challenge, told).into_response()
         }
         Refusal::Role { .. } => (StatusCode::FORBIDDEN, told).into_response(),
-        Refusal::TooMany => {
-            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "60")], told).into_response()
-        }
     }
 }
 
@@ -223,9 +272,9 @@ async fn login(
 ) -> Response {
     match edge.log_in(&form.token, &peer) {
         Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
-        Err(refusal) => {
-            let status = refused(refusal).status();
-            let told = format!("<p role=\"alert\">Not logged in: {refusal}.</p>");
+        Err(answer) => {
+            let status = refused(answer).status();
+            let told = format!("<p role=\"alert\">Not logged in: {answer}.</p>");
             (status, page(&told)).into_response()
         }
     }
@@ -273,12 +322,4 @@ fn is_foreign(headers: &HeaderMap, host: Option<&str>) -> bool {
         Some(origin) => origin.split_once("://").map(|(_, host)| host) != host,
         None => headers.contains_key(header::ORIGIN),
     }
-}
-
-/// A `Host` header's name or address.
-pub(super) fn without_port(host: &str) -> &str {
-    if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return address;
-    }
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }

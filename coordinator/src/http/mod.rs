@@ -88,10 +88,15 @@ async fn headers(request: axum::extract::Request, next: Next) -> Response {
 }
 
 async fn ready(State(web): State<Web>) -> Response {
-    match &*web.answers.driven().health.borrow() {
+    readiness(&web.answers.driven().health.borrow())
+}
+
+fn readiness(health: &Health) -> Response {
+    match health {
         Health::Serving => (StatusCode::OK, "ready\n").into_response(),
         Health::Closing => unready("the coordinator stops"),
-        Health::StoreFailed { reason } => unready(reason),
+        // Everybody may ask here, and the reason names files; the log has it.
+        Health::StoreFailed { .. } => unready("the store failed"),
     }
 }
 
@@ -169,5 +174,14 @@ mod tests {
             assert_eq!(web_words(kept), kept);
         }
         assert_eq!(web_words("--"), "");
+    }
+
+    #[tokio::test]
+    async fn everybody_is_told_that_the_store_failed_and_nobody_why() {
+        let reason = "cannot write `/srv/secret/store`".into();
+        let answer = readiness(&Health::StoreFailed { reason });
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let told = axum::body::to_bytes(answer.into_body(), 1024).await.expect("a text");
+        assert_eq!(told, "the store failed\n");
     }
 }

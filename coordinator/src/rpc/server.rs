@@ -92,11 +92,11 @@ pub async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .add_service(guarded(Timed::new(workers, rpc_seconds.clone()), Role::Agent, &edge))
-        .add_service(guarded(Timed::new(sweeps, rpc_seconds), Role::Client, &edge))
+        .add_service(guarded(Timed::new(workers, rpc_seconds.clone()), Some(Role::Agent), &edge))
+        .add_service(guarded(Timed::new(sweeps, rpc_seconds), Some(Role::Client), &edge))
         // A probe has no token, and learns nothing but whether the services work.
-        .add_service(health)
-        .add_service(guarded(reflection, Role::Client, &edge));
+        .add_service(guarded(health, None, &edge))
+        .add_service(guarded(reflection, Some(Role::Client), &edge));
     let serving = server.serve_with_incoming_shutdown(listener, shutdown.clone().cancelled_owned());
     let late = async {
         shutdown.cancelled().await;
@@ -111,7 +111,7 @@ pub async fn serve(
     result
 }
 
-fn guarded<S>(service: S, role: Role, edge: &Arc<Edge>) -> Guarded<S> {
+fn guarded<S>(service: S, role: Option<Role>, edge: &Arc<Edge>) -> Guarded<S> {
     Guarded::new(service, role, Arc::clone(edge))
 }
 

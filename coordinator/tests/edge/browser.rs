@@ -48,6 +48,10 @@ async fn pages_want_a_clients_token_and_probes_want_none() {
     let metrics = scene.ask(&get("/metrics", &[&scene.bearer("client")])).await;
     assert!(metrics.status == 200 && metrics.body.contains("gradsweep_"), "{}", metrics.head);
     assert_eq!(metrics.header("x-content-type-options"), Some("nosniff"));
+    let expiry = metrics.body.lines().find_map(|line| {
+        line.strip_prefix("gradsweep_certificate_expiry_seconds ")?.parse::<f64>().ok()
+    });
+    assert!(expiry.is_some_and(|seconds| seconds > 80_000.0 && seconds <= 86_400.0), "{expiry:?}");
 
     let refused = scene.ask(&get("/metrics", &[])).await;
     assert_eq!(refused.status, 401);
@@ -71,6 +75,9 @@ async fn wrong_tokens_of_one_address_are_answered_shortly() {
         last = scene.ask(&get("/metrics", &[&wrong])).await.status;
     }
     assert_eq!(last, 429);
+    let told = scene.ask(&get("/metrics", &[&wrong])).await.body;
+    assert!(told.starts_with("the token is not known here; too many refused"), "{told}");
+    assert_eq!(scene.ask(&get("/metrics", &[])).await.status, 429, "without a token as well");
     let form = format!("token={}", stranger());
     assert_eq!(scene.ask(&post("/login", &[], &form)).await.status, 429);
     Log::start().says(&["refused: the token is not known here", "peer=127.0.0.1:"]).await;
@@ -135,28 +142,46 @@ async fn a_page_of_another_site_changes_nothing() {
 }
 
 #[tokio::test]
-async fn without_credentials_only_names_of_this_host_are_answered() {
+async fn only_names_that_nobody_can_point_here_are_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&folder.path().join("state"), edge::Options::default()).await;
-    let port = server.http.port();
-    let ask = async |host: &str| {
-        let host = format!("Host: {host}");
-        http(server.http, &get("/metrics", &[&host])).await.map(|answer| answer.status)
-    };
-    let own = ["localhost", "127.0.0.1", "[::1]", "a.localhost"];
-    for host in own.iter().flat_map(|host| [(*host).to_owned(), format!("{host}:{port}")]) {
-        assert_eq!(ask(&host).await.unwrap(), 200, "{host}");
+    let own = ["localhost", "127.0.0.1", "[::1]", "a.localhost", "10.0.0.1", "coordinator"];
+    let foreign = ["evil.example", "evil.example:9600", "localhost.evil.example", "node.example"];
+    for insecure in [false, true] {
+        let names = vec!["sweeps.example".to_owned()];
+        let options = edge::Options { insecure, http_names: names, ..edge::Options::default() };
+        let state = folder.path().join(format!("state-{insecure}"));
+        let server = Server::start(&state, options).await;
+        let port = server.http.port();
+        let ask = async |host: &str| {
+            let host = format!("Host: {host}");
+            http(server.http, &get("/metrics", &[&host])).await.map(|answer| answer.status)
+        };
+        let known = own.iter().chain(&["sweeps.example"]);
+        for host in known.flat_map(|host| [(*host).to_owned(), format!("{host}:{port}")]) {
+            assert_eq!(ask(&host).await.unwrap(), 200, "{host}");
+        }
+        let metrics = http(server.http, &get("/metrics", &[])).await.unwrap().body;
+        assert!(!metrics.contains("gradsweep_certificate_expiry_seconds"), "there is none");
+        for host in foreign.iter().chain(&[""]) {
+            assert_eq!(ask(host).await.unwrap(), 421, "{host}");
+        }
+        let none = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
+        let none = http(server.http, none).await.unwrap();
+        assert!(none.status == 421 && none.body.contains("--http-name"), "{}", none.body);
+        // There is nothing to log in to.
+        let login = http(server.http, &get("/login", &[HTML])).await.unwrap();
+        assert_eq!((login.status, login.header("location")), (303, Some("/")));
+        server.stop().await;
     }
-    for host in ["evil.example", "evil.example:9600", "localhost.evil.example", "10.0.0.1", ""] {
-        assert_eq!(ask(host).await.unwrap(), 421, "{host}");
-    }
-    let none = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
-    assert_eq!(http(server.http, none).await.unwrap().status, 421);
     Log::start().says(&["turned away: a request under a name that is not this host's"]).await;
-    // There is nothing to log in to.
-    let login = http(server.http, &get("/login", &[HTML])).await.unwrap();
-    assert_eq!((login.status, login.header("location")), (303, Some("/")));
-    server.stop().await;
+
+    let scene = Scene::start().await;
+    for (host, expected) in [("node.example", 200), ("coordinator", 200), ("evil.example", 421)] {
+        let host = format!("Host: {host}");
+        let answer = scene.ask(&get("/metrics", &[&host, &scene.bearer("client")])).await;
+        assert_eq!(answer.status, expected, "{host}");
+    }
+    scene.stop().await;
 }
 
 #[tokio::test]

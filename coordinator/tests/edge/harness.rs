@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -148,7 +149,7 @@ impl Server {
 /// With credentials, `mutual` or not.
 pub fn secured(tls: &Path, mutual_tls: bool) -> edge::Options {
     let credentials = Some(tls.join("coordinator"));
-    edge::Options { credentials, mutual_tls, insecure: false }
+    edge::Options { credentials, mutual_tls, ..edge::Options::default() }
 }
 
 pub fn token(folder: &Path) -> String {
@@ -264,6 +265,16 @@ pub async fn https(
     identity: Option<&Path>,
     text: &str,
 ) -> io::Result<Answer> {
+    let stream = shaken(address, ca, identity).await?;
+    in_time("an answer", asked(stream, text)).await
+}
+
+/// A connection by TLS on which nothing was said yet.
+pub async fn shaken(
+    address: SocketAddr,
+    ca: &Path,
+    identity: Option<&Path>,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca.join("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -280,8 +291,7 @@ pub async fn https(
     };
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    in_time("an answer", asked(stream, text)).await
+    in_time("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
 /// The text of a request.

@@ -4,6 +4,7 @@
 
 mod browser;
 mod harness;
+mod limits;
 mod programs;
 #[path = "../chaos/stub_trainer.rs"]
 mod stub_trainer;
@@ -60,38 +61,73 @@ async fn each_service_wants_the_token_of_its_role() {
     server.stop().await;
 }
 
-/// A server of its own for each: an address is told of once in ten seconds.
 #[tokio::test]
-async fn the_log_says_who_was_refused_and_why() {
+async fn the_log_and_a_series_say_who_was_refused_and_why() {
     let folder = tempfile::tempdir().unwrap();
     let tls = credentials(folder.path());
     let (agent, person) = (token(&tls.join("worker")), token(&tls.join("client")));
     let cases = [
-        ("127.0.0.11", None, "an agent's", "no token came with the request"),
-        ("127.0.0.12", Some(stranger()), "an agent's", "the token is not known here"),
-        ("127.0.0.13", Some(person.clone()), "an agent's", "it is a client's token"),
-        ("127.0.0.14", Some(agent.clone()), "a client's", "it is an agent's token"),
+        (None, "an agent's", "no token came with the request"),
+        (Some(stranger()), "an agent's", "the token is not known here"),
+        (Some(person.clone()), "an agent's", "it is a client's token"),
+        (Some(agent.clone()), "a client's", "it is an agent's token"),
     ];
-    let certificate = fs::read_to_string(tls.join("worker/cert.pem")).unwrap();
-    let key = fs::read_to_string(tls.join("worker/key.pem")).unwrap();
-    for (index, (state, token, asked, why)) in cases.into_iter().enumerate() {
-        let server = Server::start(&folder.path().join(state), secured(&tls, false)).await;
-        let identity = (index % 2 == 1).then_some((certificate.as_str(), key.as_str()));
-        let channel = channel(&server, &tls, identity).await.unwrap();
+    let server = Server::start(&folder.path().join("state"), secured(&tls, false)).await;
+    for (index, (token, asked, why)) in cases.into_iter().enumerate() {
+        let who = format!("caller-{index}");
+        let (certificate, key) = signed(&tls, &who, false);
+        let channel = channel(&server, &tls, Some((&certificate, &key))).await.unwrap();
         match asked {
             "a client's" => drop(list(&channel, token.as_deref()).await),
             _ => drop(attach(&channel, token.as_deref()).await),
         }
-        let asked = format!("asked=\"{asked}\"");
-        let mut words = vec!["refused:", "peer=127.0.0.1:", &asked, why];
-        if identity.is_some() {
-            words.push("(certificate CN=GradSweep worker)");
-        }
+        let (asked, who) = (format!("asked=\"{asked}\""), format!("(certificate CN={who})"));
+        let words = ["refused:", "peer=127.0.0.1:", &asked, &who, "times=1", why];
         Log::start().says(&words).await;
-        server.stop().await;
     }
+    let metrics = get("/metrics", &[&format!("Authorization: Bearer {person}")]);
+    let told = https(server.http, &tls, None, &metrics).await.unwrap().body;
+    for (reason, count) in [("no_token", 1), ("unknown_token", 1), ("wrong_role", 2), ("rate", 0)] {
+        let line = format!("gradsweep_refused_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(told.contains(&line), "{line} in {told}");
+    }
+    server.stop().await;
     let text = Log::start().text();
     assert!(!text.contains(&agent) && !text.contains(&person), "a token is in the log");
+}
+
+/// The first is told at once, and at the latest when the server stops how many came after it.
+#[tokio::test]
+async fn the_log_says_how_many_were_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = credentials(folder.path());
+    let server = Server::start(&folder.path().join("state"), secured(&tls, false)).await;
+    let (certificate, key) = signed(&tls, "often", false);
+    let channel = channel(&server, &tls, Some((&certificate, &key))).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(list(&channel, Some(&stranger())).await, Code::Unauthenticated);
+    }
+    Log::start().says(&["refused:", "(certificate CN=often)", "times=1"]).await;
+    server.stop().await;
+    Log::start().says(&["refused:", "(certificate CN=often)", "times=3"]).await;
+}
+
+/// A worker ends by the code, and tries again where it only hears of too many.
+#[tokio::test]
+async fn however_many_are_refused_the_reason_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = credentials(folder.path());
+    let server = Server::start(&folder.path().join("state"), secured(&tls, false)).await;
+    let connected = channel(&server, &tls, None).await.unwrap();
+    for _ in 0..12 {
+        assert_eq!(list(&connected, Some(&stranger())).await, Code::Unauthenticated);
+    }
+    let (code, told) = attach(&connected, Some(&token(&tls.join("client")))).await;
+    assert_eq!(code, Code::PermissionDenied);
+    let why = "it is a client's token, and an agent's is needed; too many refused requests";
+    assert!(told.starts_with(why), "{told}");
+    assert_eq!(list(&connected, Some(&token(&tls.join("client")))).await, Code::Ok);
+    server.stop().await;
 }
 
 /// How a call ends over a connection with this certificate.
@@ -124,9 +160,6 @@ async fn certificates_that_are_expired_or_foreign_are_refused() {
         assert!(told.contains("the certificate in --credentials has expired"), "{told}");
         let who = format!("(certificate CN={name})");
         Log::start().says(&["turned away:", "peer=127.0.0.1:", &who, "expired"]).await;
-        server.stop().await;
-        // Another server, since an address is told of once in ten seconds.
-        let server = Server::start(&state, secured(&tls, mutual)).await;
         let name = format!("foreign-{mutual}");
         let (certificate, key) = signed(&foreign, &name, false);
         let told = called(&server, &tls, (&certificate, &key)).await;

@@ -188,6 +188,14 @@ fn a_worker_whose_token_is_refused_ends_and_says_so() {
     assert_eq!(host.start("wrong", &mut wrong).wait(), 2);
     let said = host.log("wrong");
     assert!(said.contains("the coordinator refuses: the token is not known here"), "{said}");
+    // However many were refused before it, a worker ends where it would be refused for ever.
+    let folder = host.at("tls/client").display().to_string();
+    for _ in 0..12 {
+        let mut list = coordinator();
+        list.args(["list", "--coordinator", &url, "--credentials", &folder]);
+        let (status, _, error) = ended(list.env("GRADSWEEP_TOKEN", stranger()));
+        assert!(status == 2 && error.contains("the token is not known here"), "{error}");
+    }
     let mut client = host.worker(&url);
     client.arg("--credentials").arg(host.at("tls/client"));
     assert_eq!(host.start("client", &mut client).wait(), 2);
