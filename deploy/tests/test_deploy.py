@@ -563,7 +563,7 @@ class Slurm(unittest.TestCase):
         for name, needed in (("worker", worker_drain_seconds()),
                              ("coordinator", coordinator_stop_seconds())):
             signal, at = self.directives(name)["signal"].split("@")
-            self.assertEqual(signal, "B:TERM", "the script alone, which knows what to do")
+            self.assertEqual(signal, "B:USR1", "the script alone, and no signal of Slurm's own")
             self.assertGreater(int(at), needed)
 
     def test_a_node_has_one_worker(self):
