@@ -3,7 +3,7 @@
 #
 # A worker drains at its first SIGTERM and leaves at once at a second, and Slurm sends a signal to
 # every process of a step. So what the job says to its steps is USR1, which worker and trainers are
-# started to ignore, and this script turns it into a SIGTERM for the worker. A SIGTERM of Slurm's own
+# started to ignore, and this script turns it into a SIGTERM for the worker. One of Slurm's own
 # (`scancel`, preemption) has reached the worker too: there is nothing to pass on. Either way the
 # step lasts until the worker has left.
 set -euo pipefail

@@ -17,8 +17,7 @@ import unittest
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent
 DEADLINE_SECONDS = 30.0
 
-# At its first SIGTERM it says whether its trainer lives, which ignores that; then it drains until it
-# may leave.
+# At each SIGTERM it says whether its trainer lives, which ignores that; it drains until it may leave.
 WORKER = """#!/usr/bin/env bash
 echo "$*" >"$OUT/worker-args"
 [ "${WORKER_FAILS:-}" = "" ] || exit "$WORKER_FAILS"
@@ -245,7 +244,8 @@ class CoordinatorJob(Case):
         self.assertEqual(self.written("told"), "TERM")
 
     def test_it_tells_workers_its_address_while_it_runs(self):
-        process = self.start("coordinator.sbatch", "--sweep", "a.yaml", GRADSWEEP_CREDENTIALS="mine")
+        clients = {"GRADSWEEP_CREDENTIALS": "client"}
+        process = self.start("coordinator.sbatch", "--sweep", "a.yaml", **clients)
         self.says("https://node1:50051")
         self.stops(process)
         self.assertFalse(self.address.exists())
