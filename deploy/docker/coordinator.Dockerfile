@@ -35,6 +35,7 @@ ENV GRADSWEEP_STATE=/state \
 USER 10001:10001
 VOLUME ["/state", "/data"]
 EXPOSE 50051 9600
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["gradsweep-health", "/ready"]
+# It answers when the store is open, which takes a while where that is large.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30m CMD ["gradsweep-health", "/ready"]
 # Without a shell in between, so that SIGTERM reaches the program: it stops cleanly.
 ENTRYPOINT ["coordinator"]

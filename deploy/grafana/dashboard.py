@@ -549,6 +549,23 @@ def coordinator():
             "short",
             min=0,
         ),
+        lines(
+            "Refused",
+            "Connections and requests per minute, by reason.",
+            [(f"60 * sum by (reason) (rate(gradsweep_refused_total{rate}))", "{{reason}}")],
+            "suffix: /min",
+            width=16,
+            min=0,
+        ),
+        stat(
+            "Certificate",
+            "Time until the coordinator's certificate ends; empty without TLS. An alert comes below "
+            "14 days.",
+            [("gradsweep_certificate_expiry_seconds", "{{instance}}")],
+            "s",
+            width=8,
+            thresholds=steps((None, RED), (14 * 86400, ORANGE), (60 * 86400, GREEN)),
+        ),
     ]
 
 

@@ -2,11 +2,14 @@
 files, and the programs' own words for their options.
 
 Nothing is started but the programs' `--help`, kubectl and a shell's syntax check; what is missing
-on this machine (PyYAML, kubectl, kubernetes-validate, the programs) is skipped with a message.
+on this machine (PyYAML, kubectl, kubernetes-validate, cloudcoil's models, the programs) is skipped
+with a message.
 Run by `make test`; prints `N passed, N failed` at the end.
 """
 
 import functools
+import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -25,6 +28,10 @@ try:
     import kubernetes_validate
 except ImportError:
     kubernetes_validate = None
+try:
+    from cloudcoil.models.prometheus_operator import v1 as prometheus_operator
+except ImportError:
+    prometheus_operator = None
 
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent
 ROOT = DEPLOY.parent
@@ -255,6 +262,10 @@ class Compose(unittest.TestCase):
         self.assertGreater(grace["worker"], worker_drain_seconds())
         self.assertGreater(grace["coordinator"], coordinator_stop_seconds())
 
+    def test_everything_comes_back_after_a_reboot(self):
+        for name, service in self.services.items():
+            self.assertEqual(service["restart"], "unless-stopped", name)
+
     def test_prometheus_scrapes_the_coordinator_under_the_name_of_the_rules(self):
         config = document(DEPLOY / "compose/prometheus.yml")
         job, = config["scrape_configs"]
@@ -305,6 +316,11 @@ class Units(unittest.TestCase):
 
     def test_a_trainer_out_of_memory_does_not_end_its_worker(self):
         self.assertEqual(self.unit("worker")["OOMPolicy"], ["continue"])
+
+    def test_shared_files_have_one_owner_on_every_host(self):
+        readme = text_of("systemd", "README.md")
+        self.assertRegex(readme, r"groupadd --system --gid (\d+) gradsweep\n")
+        self.assertRegex(readme, r"useradd --system --uid (\d+) --gid gradsweep ")
 
     def test_devices_and_compiled_code_stay_possible_for_a_worker(self):
         unit = self.unit("worker")
@@ -451,9 +467,10 @@ class Kubernetes(unittest.TestCase):
 
     def test_mounts_volumes_claims_and_secrets_exist(self):
         readme = text_of("kubernetes", "README.md")
-        loop, = re.findall(
+        # Made, and later replaced.
+        loop, = set(re.findall(
             r"for who in ([a-z ]+); do\n.*create secret generic gradsweep-\$who ", readme
-        )
+        ))
         made = {f"gradsweep-{who}" for who in loop.split()}
         for found in self.each_variant():
             claims = {each["metadata"]["name"] for each in of_kind(found, "PersistentVolumeClaim")}
@@ -543,15 +560,55 @@ class Kubernetes(unittest.TestCase):
                 secret = endpoint["authorization"]["credentials"]
                 self.assertEqual(secret, {"name": "gradsweep-client", "key": "token"})
 
+    def test_copies_of_rules_and_dashboard_are_up_to_date(self):
+        path = KUBERNETES / "monitoring.py"
+        spec = importlib.util.spec_from_file_location("monitoring", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for copy, text in module.files().items():
+            self.assertEqual(copy.read_text(), text, f"run {path.relative_to(ROOT)}")
+        rule, = documents(module.PROMETHEUS_RULE)
+        self.assertEqual(rule["spec"], document(DEPLOY / "prometheus/rules.yml"))
+        monitor = document(KUBERNETES / "components/prometheus-operator/service-monitor.yaml")
+        self.assertEqual(rule["metadata"]["labels"], monitor["metadata"]["labels"])
+
+    def test_grafanas_sidecar_finds_the_dashboard(self):
+        for name, found in variants().items():
+            maps = of_kind(found, "ConfigMap")
+            self.assertEqual(len(maps), int(name.endswith("with all")), name)
+            for each in maps:
+                self.assertEqual(each["metadata"]["labels"]["grafana_dashboard"], "1")
+                text, = each["data"].values()
+                original = json.loads(text_of("grafana", "dashboards", "gradsweep.json"))
+                self.assertEqual(json.loads(text), original)
+
+    def test_a_finished_job_goes_since_an_upgrade_cannot_change_it(self):
+        readme = text_of("kubernetes", "README.md")
+        for found in self.each_variant():
+            for job in of_kind(found, "Job"):
+                self.assertLessEqual(job["spec"]["ttlSecondsAfterFinished"], 600)
+                self.assertIn(f"delete job {job['metadata']['name']} ", readme)
+
     def test_schemas_hold(self):
         if not kubernetes_validate:
             self.skipTest("kubernetes-validate is not installed")
         for found in self.each_variant():
             for each in found:
-                if each["kind"] == "ServiceMonitor":
+                if each["apiVersion"].startswith("monitoring.coreos.com/"):
                     continue
                 for version in KUBERNETES_VERSIONS:
                     kubernetes_validate.validate(each, version, strict=True)
+
+    def test_custom_resources_fit_the_operators_models(self):
+        if not prometheus_operator:
+            self.skipTest("cloudcoil-models-prometheus-operator is not installed")
+        for name in ("service-monitor", "rules"):
+            each = document(KUBERNETES / f"components/prometheus-operator/{name}.yaml")
+            model = getattr(prometheus_operator, each["kind"])
+            kept = model.model_validate(each)
+            # A field that the model does not know is passed over there.
+            kept = kept.model_dump(by_alias=True, exclude_unset=True, mode="json")
+            self.assertEqual(kept, each)
 
 
 class Slurm(unittest.TestCase):
@@ -563,7 +620,7 @@ class Slurm(unittest.TestCase):
         for name, needed in (("worker", worker_drain_seconds()),
                              ("coordinator", coordinator_stop_seconds())):
             signal, at = self.directives(name)["signal"].split("@")
-            self.assertEqual(signal, "B:TERM", "the script alone, which knows what to do")
+            self.assertEqual(signal, "B:USR1", "the script alone, and no signal of Slurm's own")
             self.assertGreater(int(at), needed)
 
     def test_a_node_has_one_worker(self):
@@ -661,6 +718,7 @@ class Options(unittest.TestCase):
     def test_calls_in_scripts_and_texts(self):
         paths = [path for folder in FOLDERS
                  for path in files_below(f"{folder}/*.md", f"{folder}/*.sh", f"{folder}/*.sbatch")]
+        paths.append(DEPLOY / "README.md")
         seen = 0
         for path in paths:
             for program, words, begins in invocations(path):

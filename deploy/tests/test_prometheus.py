@@ -2,8 +2,9 @@
 coordinator while it runs a small sweep. Every query of the dashboard and every rule has to return
 data there.
 
-No GPU is needed: `gpus.prom` is what a coordinator says of GPUs, held to that by a unit test of
-its metrics, and is served here as a second target. Needs the built programs, libtorch, and
+No GPU is needed, nor credentials: `gpus.prom` is what a coordinator says of GPUs, held to that by a
+unit test of its metrics, and `tls.prom` what one with TLS says of it; both are served here as a
+second target. Needs the built programs, libtorch, and
 Debian's package `prometheus`; says what is missing and skips. Run by `make test`; prints
 `N passed, N failed` at the end.
 """
@@ -30,8 +31,9 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana/dashboards/gradsweep.json"
-GPUS = DEPLOY / "tests/gpus.prom"
-PROGRAMS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release"
+PAGES = (DEPLOY / "tests/gpus.prom", DEPLOY / "tests/tls.prom")
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+PROGRAMS = pathlib.Path(os.environ.get("GRADSWEEP_BIN") or TARGET / "release")
 DEADLINE_SECONDS = 240.0
 POLL_SECONDS = 0.2
 
@@ -207,26 +209,27 @@ class Rules(unittest.TestCase):
         for record in re.findall(r"- record: (\S+)", rules):
             self.assertIn(f"- expr: {record}\n", tests)
 
-    def test_the_gpu_lines_are_well_formed(self):
-        self.assertEqual(promtool("check", "metrics", stdin=GPUS.read_text()), (0, ""))
+    def test_the_lines_of_gpus_and_tls_are_well_formed(self):
+        for page in PAGES:
+            self.assertEqual(promtool("check", "metrics", stdin=page.read_text()), (0, ""))
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """Serves the GPU lines."""
+    """Serves the lines of GPUs and TLS."""
 
     def do_GET(self):
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
-        self.wfile.write(GPUS.read_bytes())
+        self.wfile.write(b"".join(page.read_bytes() for page in PAGES))
 
     def log_message(self, *_):
         pass
 
 
 @contextlib.contextmanager
-def gpu_page():
-    """Host and port of a target with GPUs."""
+def second_target():
+    """Host and port of a target with GPUs and TLS."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -324,10 +327,10 @@ class Live(unittest.TestCase):
         stack = contextlib.ExitStack()
         cls.addClassCleanup(stack.close)
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        gpus = stack.enter_context(gpu_page())
+        second = stack.enter_context(second_target())
         cls.target = stack.enter_context(coordinator(folder))
         cls.began = time.time()
-        cls.address = stack.enter_context(prometheus(folder, cls.target, gpus))
+        cls.address = stack.enter_context(prometheus(folder, cls.target, second))
 
     def ask(self, path, **parameters):
         try:

@@ -148,16 +148,19 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.cohort {
         Some(file) => train_file(&mut trainer, &file, output),
         None => {
-            ignore_interrupt();
+            leave_signals_to_the_agent();
             Ok(serve(&mut trainer, Pipe::new(io::stdin(), output))?)
         }
     }
 }
 
-/// Ctrl-C in a terminal is the agent's to handle: it hands running cohorts back.
-fn ignore_interrupt() {
-    // SAFETY: sets the disposition of one signal, which no other code of this process uses.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+/// Ctrl-C in a terminal and SIGTERM to every process of a Slurm step reach the agent too, which
+/// has running cohorts handed back and then closes stdin: that ends a trainer.
+fn leave_signals_to_the_agent() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: sets the disposition of signals that no other code of this process uses.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 fn time_steps(

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use common::wire::{self, FailureCause, from_trainer, to_trainer};
 use prost::Message;
+use rustix::process::{Pid, Signal, kill_process};
 
 struct Process {
     child: Child,
@@ -112,6 +113,19 @@ fn it_ends_cleanly_when_its_agent_goes_in_the_middle_of_an_epoch() {
         process.input = None;
         assert!(process.child.wait().expect("it ends").success());
     }
+}
+
+/// Slurm sends SIGTERM to every process of a step, a terminal SIGINT to every one of its job.
+#[test]
+fn signals_that_its_agent_gets_too_do_not_end_it() {
+    let mut process = Process::start(&[]);
+    process.receive();
+    for signal in [Signal::INT, Signal::TERM] {
+        kill_process(Pid::from_child(&process.child), signal).expect("it runs");
+    }
+    assert_eq!(process.train(&format!("{{{SHORT}}}"), "strokes").len(), 3);
+    process.input = None;
+    assert!(process.child.wait().expect("it ends").success());
 }
 
 #[test]
