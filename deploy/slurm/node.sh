@@ -9,7 +9,7 @@
 set -euo pipefail
 
 drains=''
-trap 'signalled=1 drains=1' TERM
+trap 'drains=1' TERM
 
 # A folder of this job: two workers on one node must not share it, and a job that is queued again
 # finds it.
@@ -18,13 +18,13 @@ mkdir -p "$state"
 trap '' USR1
 "$GRADSWEEP_HOME/target/release/worker" --state "$state" "$@" &
 worker=$!
-trap '[ -n "$drains" ] || kill -TERM "$worker" || true; signalled=1 drains=1' USR1
+trap '[ -n "$drains" ] || kill -TERM "$worker" || true; drains=1' USR1
 while :; do
-    signalled='' status=0
+    status=0
     wait "$worker" || status=$?
     # A signal ends the wait, not the worker.
-    [ -n "$signalled" ] || break
+    kill -0 "$worker" 2>/dev/null || break
 done
-# 143: it was told to leave, and did.
-[ "$status" -ne 143 ] || status=0
+# 143: it was told to leave, and did; 138 or 143 too where a signal came just as it went.
+case $status in 138 | 143) status=0 ;; esac
 exit "$status"

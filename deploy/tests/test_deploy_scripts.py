@@ -17,13 +17,15 @@ import unittest
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent
 DEADLINE_SECONDS = 30.0
 
-# At each SIGTERM it says whether its trainer lives, which ignores that; it drains until it may leave.
+# At each SIGTERM it says whether its trainer lives, which ignores that. It drains until it may leave.
 WORKER = """#!/usr/bin/env bash
 echo "$*" >"$OUT/worker-args"
 [ "${WORKER_FAILS:-}" = "" ] || exit "$WORKER_FAILS"
 trap 'kill -0 "$trainer" && echo trainer lives >>"$OUT/told"' TERM
-(trap '' TERM; echo "$BASHPID" >"$OUT/started"; exec sleep 600) &
+(trap '' TERM; touch "$OUT/ignores"; exec sleep 600) &
 trainer=$!
+until [ -e "$OUT/ignores" ]; do sleep 0.05; done
+echo "$trainer" >"$OUT/started"
 until [ -e "$OUT/leave" ]; do sleep 0.05; done
 kill -KILL "$trainer"
 exit 143
