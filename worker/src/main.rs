@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::data;
@@ -19,6 +19,9 @@ use worker::state::{StateDirectory, StateError};
 
 /// Two signals and the parent's end: more need not wait.
 const STOPS_WAITING_MAX: usize = 4;
+
+/// Slurm says SIGTERM twice within a moment where it preempts a job: one and the same.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// A parent that was killed and started again finds the worker of its earlier life draining.
 const PREDECESSOR_WAIT: Duration = Duration::from_millis(DRAIN_WITH_PARENT_MS_MAX + 10_000);
@@ -116,8 +119,11 @@ fn stops(with_parent: bool) -> io::Result<mpsc::Receiver<Stop>> {
 }
 
 async fn forward(mut signals: Signal, stop: Stop, stops: mpsc::Sender<Stop>) {
+    let mut last: Option<Instant> = None;
     while signals.recv().await.is_some() {
-        if stops.send(stop).await.is_err() {
+        let is_repeat = last.is_some_and(|last| last.elapsed() < ONE_SIGNAL);
+        last = Some(Instant::now());
+        if !is_repeat && stops.send(stop).await.is_err() {
             return;
         }
     }

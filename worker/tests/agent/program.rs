@@ -3,10 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use common::wire::report;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::coordinator::{Coordinator, STORE};
-use crate::{Host, broken_trainer, running};
+use crate::{FOR_EVER, Host, broken_trainer, is_end, running};
 
 /// Nobody listens on this port.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -155,6 +156,25 @@ impl Drop for Killed {
         self.0.kill().expect("it is ours");
         self.0.wait().expect("it ends");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signal_said_twice_still_drains() {
+    let (host, mut coordinator) = (Host::prepared(), Coordinator::start().await);
+    let mut worker = Killed::start(&host, &coordinator);
+    let (mut session, _) = coordinator.session().await;
+    session.welcome(Vec::new()).await;
+    session.lease(0, 1, &[(1, FOR_EVER, 1)]).await;
+    session.reports_until(|_| true).await;
+    // So many that some are told apart.
+    for _ in 0..50 {
+        kill_process(Pid::from_child(&worker.0), Signal::TERM).expect("it runs");
+    }
+    let reports = session.reports_until(is_end).await;
+    let last = reports.last().and_then(|last| last.report.clone());
+    assert!(matches!(last, Some(report::Report::Returned(_))), "{last:?}");
+    session.acknowledge(&reports).await;
+    assert_eq!(worker.0.wait().expect("it ends").code(), Some(143));
 }
 
 #[tokio::test(flavor = "multi_thread")]
