@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Extension, Form, FromRequest, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -174,7 +175,8 @@ impl Edge {
     /// Passes a request, or gives what is answered instead.
     fn judge(&self, request: &Request) -> Result<(), Box<Response>> {
         let (headers, path, peer) = (request.headers(), request.uri().path(), peer(request));
-        let host = text(headers, &header::HOST);
+        let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+        let host = host.or(request.uri().authority().map(Authority::as_str));
         if !self.is_known_host(host) {
             let why = "a request under a name that is not this host's";
             self.turned_away(peer, Reason::Host, why);

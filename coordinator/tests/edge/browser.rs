@@ -165,9 +165,12 @@ async fn only_names_that_nobody_can_point_here_are_answered() {
         for host in foreign.iter().chain(&[""]) {
             assert_eq!(ask(host).await.unwrap(), 421, "{host}");
         }
-        let none = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
-        let none = http(server.http, none).await.unwrap();
-        assert!(none.status == 421 && none.body.contains("--http-name"), "{}", none.body);
+        let evil = http(server.http, &get("/metrics", &["Host: evil.example"])).await.unwrap();
+        assert!(evil.body.contains("--http-name"), "{}", evil.body);
+        let none = "GET /metrics HTTP/1.0\r\n\r\n";
+        assert_eq!(http(server.http, none).await.unwrap().status, 200, "no browser's");
+        let none = "GET http://evil.example/metrics HTTP/1.0\r\n\r\n";
+        assert_eq!(http(server.http, none).await.unwrap().status, 421);
         // There is nothing to log in to.
         let login = http(server.http, &get("/login", &[HTML])).await.unwrap();
         assert_eq!((login.status, login.header("location")), (303, Some("/")));
