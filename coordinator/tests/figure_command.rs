@@ -178,9 +178,9 @@ fn plot_writes_svg_and_png_by_the_ending() {
         assert_eq!(written, "");
         let svg = fs::read_to_string(bench.folder.path().join("figure.svg")).unwrap();
         assert_eq!(texts(&svg, "title"), [title]);
-        let dark = ["--theme", "dark", "--size", "300x240", "-o", "figure.PNG"];
+        let dark = ["--theme", "dark", "--size", "300x300", "-o", "figure.PNG"];
         bench.printed(&[&["plot", "tiny", "--kind", kind], &dark[..]].concat());
-        assert_eq!(size_of_png(&bench.folder.path().join("figure.PNG")), (600, 480));
+        assert_eq!(size_of_png(&bench.folder.path().join("figure.PNG")), (600, 600));
     }
 }
 

@@ -5,6 +5,7 @@ use super::scale::{Scale, Tick, wants_log};
 use super::setting::{Setting, numbers};
 use super::svg::{Anchor, Canvas, Point, Stroke, Type};
 use super::text;
+use super::words::log_label;
 
 /// From an axis to its ticks' texts.
 const TICK_GAP: f64 = 6.0;
@@ -31,7 +32,9 @@ pub(super) enum Spread {
 }
 
 impl Axis {
+    /// A logarithmic one says so.
     pub fn numbers(label: String, (scale, ticks): (Scale, Vec<Tick>)) -> Axis {
+        let label = if scale.is_log() { log_label(&label) } else { label };
         Axis { label, spread: Spread::Numbers { scale, ticks } }
     }
 
@@ -62,6 +65,18 @@ impl Axis {
         match &self.spread {
             Spread::Numbers { scale, .. } => scale.at(value),
             Spread::Words(_) => 0.5,
+        }
+    }
+
+    pub fn is_log(&self) -> bool {
+        matches!(&self.spread, Spread::Numbers { scale, .. } if scale.is_log())
+    }
+
+    /// Whether it has a place for a number.
+    pub fn has(&self, value: f64) -> bool {
+        match &self.spread {
+            Spread::Numbers { scale, .. } => scale.has(value),
+            Spread::Words(_) => false,
         }
     }
 

@@ -3,26 +3,48 @@
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
 
+use tokio::sync::Semaphore;
+
 use super::error::FigureError;
 
 /// DejaVu Sans, of its characters those of Latin and Greek scripts and some signs; the licence is
 /// beside it. Made of version 2.37 by `pyftsubset --no-hinting --layout-features=kern`.
 const FONT: &[u8] = include_bytes!("font/DejaVuSans.ttf");
 const FONT_FAMILY: &str = "DejaVu Sans";
-/// Pixels of a picture per pixel of its figure, so that it is sharp on paper and on fine screens.
+/// Pixels of a picture per pixel of its figure each way, so that it is sharp on paper and on fine
+/// screens.
 const PIXELS_PER_PIXEL: f32 = 2.0;
+/// Pixels of a picture: each takes eight bytes, four drawn and four to be written.
+const PIXELS_MAX: f32 = 6e6;
+/// A picture takes tens of megabytes while it is made.
+static TURN: Semaphore = Semaphore::const_new(1);
 
-/// The figure as a PNG file of twice its width and height.
+/// As `png`, on a thread that may block and one after the other.
+pub async fn png_in_turn(svg: String) -> Result<Vec<u8>, FigureError> {
+    let turn = TURN.acquire().await;
+    let made = tokio::task::spawn_blocking(move || {
+        // Who asked may have gone; the picture is made nevertheless.
+        let _turn = turn;
+        png(&svg)
+    });
+    made.await.unwrap_or_else(|error| Err(FigureError::Png { why: error.to_string() }))
+}
+
+/// The figure as a PNG file of twice its width and height, or as many pixels as it may have.
 pub fn png(svg: &str) -> Result<Vec<u8>, FigureError> {
     let wrong = |why: String| FigureError::Png { why };
     let tree = Tree::from_str(svg, &options()).map_err(|error| wrong(error.to_string()))?;
     let size = tree.size().to_int_size();
-    let size = size.scale_by(PIXELS_PER_PIXEL).ok_or_else(|| wrong("it has no size".into()))?;
+    let scale = pixels_per_pixel(size.width() as f32, size.height() as f32);
+    let size = size.scale_by(scale).ok_or_else(|| wrong("it has no size".into()))?;
     let mut pixels = Pixmap::new(size.width(), size.height())
         .ok_or_else(|| wrong(format!("{}x{} pixels", size.width(), size.height())))?;
-    let scale = Transform::from_scale(PIXELS_PER_PIXEL, PIXELS_PER_PIXEL);
-    resvg::render(&tree, scale, &mut pixels.as_mut());
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
     pixels.encode_png().map_err(|error| wrong(error.to_string()))
+}
+
+fn pixels_per_pixel(width: f32, height: f32) -> f32 {
+    (PIXELS_MAX / (width * height)).sqrt().min(PIXELS_PER_PIXEL)
 }
 
 fn options() -> Options<'static> {
@@ -38,7 +60,7 @@ mod tests {
     use resvg::usvg::{Group, Node};
 
     use super::*;
-    use crate::figure::text;
+    use crate::figure::{Size, text};
 
     fn width_of(text: &str) -> f64 {
         let svg = format!(
@@ -79,6 +101,28 @@ mod tests {
         let pixels = Pixmap::decode_png(&png).unwrap();
         assert_eq!((pixels.width(), pixels.height()), (120, 80));
         assert!(pixels.pixels().iter().any(|pixel| pixel.alpha() > 200), "the letter is there");
+    }
+
+    /// Memory is that of the pixels, and of one picture.
+    #[tokio::test]
+    async fn pixels_are_bounded_and_pictures_are_made_one_by_one() {
+        let Size { width, height } = Size::MAX;
+        let svg = format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'></svg>"
+        );
+        let turn = TURN.acquire().await.unwrap();
+        let mut made = Box::pin(png_in_turn(svg));
+        let waits = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(made.as_mut().poll(context).is_pending())
+        });
+        assert!(waits.await, "another one is being made");
+        drop(turn);
+        let bytes = made.await.unwrap();
+        let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let (drawn_width, drawn_height) = (number(16), number(20));
+        assert!(drawn_width * drawn_height <= 6_010_000, "{drawn_width}x{drawn_height}");
+        assert!((drawn_width * height).abs_diff(drawn_height * width) < 8_000, "its shape");
+        assert_eq!(pixels_per_pixel(1_400.0, 1_000.0), 2.0);
     }
 
     #[test]

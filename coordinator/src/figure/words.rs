@@ -62,6 +62,14 @@ impl Measure {
         }
     }
 
+    /// A value, kept within what the metric can be: a mean less its deviation may not be.
+    pub fn within(&self, value: f64) -> f64 {
+        match self.kind {
+            Kind::Percent => value.clamp(0.0, 100.0),
+            Kind::Loss | Kind::Count | Kind::Time | Kind::Other => value,
+        }
+    }
+
     /// Whether a range of more than two decades is shown logarithmically.
     pub fn may_be_log(&self) -> bool {
         matches!(self.kind, Kind::Loss)
@@ -113,6 +121,14 @@ pub(super) fn param_label(name: &str) -> String {
     }
 }
 
+/// The label of a logarithmic axis.
+pub(super) fn log_label(label: &str) -> String {
+    match label.strip_suffix(')') {
+        Some(start) => format!("{start}, log scale)"),
+        None => format!("{label} (log scale)"),
+    }
+}
+
 /// `1 trial`, `2 trials`.
 pub(super) fn counted(count: u64, one: &str) -> String {
     if count == 1 { format!("{count} {one}") } else { format!("{count} {one}s") }
@@ -158,5 +174,7 @@ mod tests {
         assert_eq!(listed(&words(&["a", "b", "c"])), "a, b and c");
         assert_eq!(counted(1, "trial"), "1 trial");
         assert_eq!(counted(0, "trial"), "0 trials");
+        assert_eq!(log_label("test error (%)"), "test error (%, log scale)");
+        assert_eq!(log_label("loss"), "loss (log scale)");
     }
 }
