@@ -335,7 +335,7 @@ fn curves_size(curves: &Curves) -> Size {
 
 /// By group that is drawn, what became of its trials.
 fn counts_of(trials: &Trials, groups: &curves::Chosen) -> Vec<Counts> {
-    let find = |key: &Box<[Setting]>| trials.configs().iter().find(|it| it.settings == *key);
+    let find = |key: &[Setting]| trials.configs().iter().find(|it| *it.settings == *key);
     groups.keys.iter().map(|key| find(key).map_or(Counts::default(), |it| it.counts)).collect()
 }
 

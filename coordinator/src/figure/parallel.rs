@@ -160,6 +160,8 @@ struct Field {
     rect: Rect,
     /// Room left of the first axis.
     left: f64,
+    /// Whether names that stand beside each other have no room.
+    is_crowded: bool,
     /// From one axis to the next.
     step: f64,
 }
@@ -168,7 +170,11 @@ impl Field {
     fn new(area: Rect, uprights: &[Upright], metric: &Axis) -> Field {
         let (first, last) = Field::beside(uprights, metric);
         let rect = area.inset(first, ABOVE, last, BELOW);
-        Field { rect, left: first, step: rect.width / uprights.len().max(1) as f64 }
+        let step = rect.width / uprights.len().max(1) as f64;
+        let names = uprights.iter().map(|it| &it.axis).chain([metric]);
+        let widths: Vec<f64> = names.map(|it| text::width(&it.label, TICK_SIZE)).collect();
+        let is_crowded = widths.windows(2).any(|it| (it[0] + it[1]) / 2.0 > step - 6.0);
+        Field { rect, left: first, is_crowded, step }
     }
 
     /// What is left of the first axis and right of the last.
@@ -240,10 +246,9 @@ impl Field {
         canvas.end();
     }
 
-    /// Names that are too long for their place stand in two rows.
+    /// Names that would touch each other stand in two rows.
     fn draw_name(&self, canvas: &mut Canvas, at: usize, x: f64, name: &str) {
-        let is_crowded = text::width(name, TICK_SIZE) > self.step - 6.0;
-        let row = if is_crowded && at % 2 == 1 { 1.25 * TICK_SIZE } else { 0.0 };
+        let row = if self.is_crowded && at % 2 == 1 { 1.25 * TICK_SIZE } else { 0.0 };
         let look = Type::new(TICK_SIZE, canvas.colours.text, Anchor::Middle);
         let room = 2.0 * self.step - 6.0;
         let room = if at == 0 { room.min(2.0 * self.left) } else { room };

@@ -9,7 +9,7 @@ use super::text::FAMILY;
 /// Coordinates beyond this are cut off: they would lie far outside of any figure.
 const COORDINATE_MAX: f64 = 1e6;
 
-/// A rectangle of less is none.
+/// A rectangle of less is none, nor is a line.
 const SIDE_MIN: f64 = 0.01;
 
 /// How a line is drawn.
@@ -86,7 +86,11 @@ impl Canvas {
         canvas
     }
 
+    /// Nothing where it would have no length.
     pub fn line(&mut self, class: &str, from: Point, to: Point, stroke: Stroke) {
+        if (from.0 - to.0).abs().max((from.1 - to.1).abs()) < SIDE_MIN {
+            return;
+        }
         let _ = write!(
             self.body,
             r#"<line class="{class}" x1="{}" y1="{}" x2="{}" y2="{}""#,

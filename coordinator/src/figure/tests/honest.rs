@@ -5,9 +5,9 @@ use super::*;
 /// Pairs of values of a metric: seeds of one config by depth.
 fn of_pairs(pairs: &[(f64, f64)]) -> Answers {
     let mut rows = Vec::new();
-    for (at, (a, b)) in pairs.iter().enumerate() {
+    for ((a, b), depth) in pairs.iter().zip(1..) {
         for (seed, value) in [(0, *a), (1, *b)] {
-            rows.push(Row(vec![whole(at as i64 + 1)], seed, "completed", value));
+            rows.push(Row(vec![whole(depth)], seed, "completed", value));
         }
     }
     Answers::new(&["depth"], &rows)

@@ -8,7 +8,7 @@ use super::*;
 const DEPTH: &str = include_str!("../../../../sweeps/depth.yaml");
 
 /// The file's trials, with made-up values; its table as the survey of its figure.
-fn answers(overlay: Option<&str>) -> Answers {
+pub(super) fn answers(overlay: Option<&str>) -> Answers {
     let options = spec::Options { overlay: overlay.map(str::to_owned), ..Default::default() };
     let (sweep, _) = spec::load(DEPTH, "depth.yaml", &options).unwrap();
     let table = &sweep.table;
@@ -24,7 +24,12 @@ fn answers(overlay: Option<&str>) -> Answers {
             (None, None) => word(""),
         };
         let value = 0.01 + 1e-4 * rows.len() as f64;
-        rows.push(Row(params.iter().map(setting).collect(), seed as i64, "completed", value));
+        rows.push(Row(
+            params.iter().map(setting).collect(),
+            seed.cast_signed(),
+            "completed",
+            value,
+        ));
     }
     let mut answers = Answers::new(&names, &rows);
     // As the head of the sweep's own table: rows, then a column per pivoted config.
