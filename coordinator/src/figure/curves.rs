@@ -371,7 +371,8 @@ fn draw_curve(
     if line.len() > 1 {
         canvas.polyline("curve", line, Stroke { dash, ..Stroke::solid(mark.colour, 1.8) });
     }
-    let every = line.len().div_ceil(MARKERS_MAX).max(1);
+    // Lines that lie on each other have markers of their own all the same.
+    let every = line.len().div_ceil(MARKERS_MAX).max(2);
     for (place, point) in line.iter().enumerate() {
         // Beside those of the other groups.
         if place % every != group % every && place + 1 != line.len() {

@@ -386,7 +386,9 @@ fn draw_bar(canvas: &mut Canvas, panel: &Panel<'_>, mark: &Mark, spot: &Spot) {
 
 /// A line across, with its spread.
 fn draw_level(canvas: &mut Canvas, panel: &Panel<'_>, mark: &Mark, spot: &Spot) {
-    let points = [(0.0, spot.low), (1.0, spot.low), (1.0, spot.high), (0.0, spot.high)];
+    // An edge along the end of a logarithmic axis would be read as a value.
+    let low = if panel.y.is_log() && !spot.has[0] { spot.mean } else { spot.low };
+    let points = [(0.0, low), (1.0, low), (1.0, spot.high), (0.0, spot.high)];
     let points = points.map(|(x, y)| panel.point(x, y));
     canvas.polygon("level-spread", &points, mark.colour, 0.12);
     let stroke = Stroke { dash: mark.dash, ..Stroke::solid(mark.colour, 2.0) };

@@ -31,7 +31,7 @@ pub(super) fn of_trials(
     if trials.left_out > 0 {
         let left_out = counted(trials.left_out, "trial");
         notes.push(format!(
-            "Shown are the first {CONFIGS_MAX} configs and {VALUES_MAX} values; {left_out} beyond \
+            "The first {CONFIGS_MAX} configs and {VALUES_MAX} values are shown; {left_out} beyond \
              them are left out."
         ));
     }

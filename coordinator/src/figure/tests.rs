@@ -499,7 +499,7 @@ fn large_sweeps_are_drawn_in_bounded_size() {
         (Plot { pool: vec!["batch_size".into()], ..plot(Kind::Heat) }, "The first 60 columns"),
         (
             line("depth"),
-            "Shown are the first 20000 configs and 1000000 values; 10000 trials beyond",
+            "The first 20000 configs and 1000000 values are shown; 10000 trials beyond",
         ),
     ] {
         let svg = answers.plot(request).unwrap();
@@ -535,7 +535,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_look()(dark in any::<bool>(), width in 280..1_000u32, height in 200..800u32) -> Look {
+    fn any_look()(dark in any::<bool>(), width in 280..1_000u32, height in 200..1_200u32) -> Look {
         let theme = if dark { Theme::Dark } else { Theme::Light };
         Look { theme, size: Some(Size { width, height }) }
     }

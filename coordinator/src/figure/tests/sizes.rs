@@ -112,25 +112,36 @@ fn check_texts(svg: &str, across: u32, down: u32, request: &str) {
     }
 }
 
-/// A point of 90 % must not lie on the tick of 0, at whatever size.
-#[test]
-fn points_of_different_values_lie_at_different_heights_within_the_panel() {
-    for answers in [Answers::small(), crowded()] {
-        let request = Request::Plot(line("depth"));
-        for across in [280, 320, 360, 560, 720] {
-            let (across, down) = least(&answers, &request, across);
-            let svg = answers.draw(request.clone(), sized(across, down)).unwrap();
-            let document = Document::parse(&svg).unwrap();
-            let [left, right, top, bottom] = area(document.root());
-            assert!(bottom - top >= 79.9 && right - left >= 79.9, "{across}x{down}");
-            let marks = middles(document.root(), "mean");
-            for (x, y) in &marks {
-                assert!(*x >= left && *x <= right && *y >= top && *y <= bottom, "{x} {y}");
+proptest! {
+    /// At the least size of a figure, whatever its width, values can be compared: a point of 90 %
+    /// does not lie on the tick of 0.
+    #[test]
+    fn points_of_different_values_lie_at_different_heights_within_the_panel(
+        values in prop::collection::vec(0.0..1.0f64, 2..8), across in 280..900u32, groups in 1..8u32,
+    ) {
+        let mut rows = Vec::new();
+        for group in 0..groups {
+            for (value, depth) in values.iter().zip(1..) {
+                let settings = vec![word(&format!("relu {group}")), whole(depth)];
+                rows.push(Row(settings, 0, "completed", *value));
             }
-            let mut heights: Vec<f64> = marks.iter().map(|it| it.1).collect();
-            heights.sort_by(f64::total_cmp);
-            let least = if marks.len() == 4 { 3.0 } else { 0.05 };
-            assert!(heights.windows(2).all(|it| it[1] - it[0] >= least), "{heights:?}");
+        }
+        let answers = Answers::new(&["activation", "depth"], &rows);
+        let request = Request::Plot(line("depth"));
+        let (across, down) = least(&answers, &request, across);
+        let svg = answers.draw(request, sized(across, down)).unwrap();
+        let document = Document::parse(&svg).unwrap();
+        let [left, right, top, bottom] = area(document.root());
+        prop_assert!(bottom - top >= 79.9 && right - left >= 79.9, "{across}x{down}");
+        let marks = middles(document.root(), "mean");
+        prop_assert_eq!(marks.len(), rows.len());
+        for ((x, y), row) in marks.iter().zip(&rows) {
+            prop_assert!(*x >= left && *x <= right && *y >= top - 1.0 && *y <= bottom + 1.0);
+            for ((_, other_y), other) in marks.iter().zip(&rows) {
+                // Of 80 pixels for at most 100 %.
+                let is_higher = *y < other_y - 3.0;
+                prop_assert!(is_higher || row.3 < other.3 + 0.06, "{:?} {:?}", row, other);
+            }
         }
     }
 }
