@@ -93,7 +93,7 @@ pub struct FigureArgs {
     /// light or dark
     #[arg(long, value_name = "THEME", value_enum, default_value_t, hide_possible_values = true)]
     pub theme: Theme,
-    /// Size in pixels; a PNG has twice as many each way, of large figures fewer (6 million in all)
+    /// Size in pixels; a PNG has twice as many each way, of large figures fewer (5 million in all)
     /// [default: 720x460, curves by their panels]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,

@@ -1,9 +1,13 @@
 //! A figure as pixels, with a font of our own: hosts that train often have none.
 
+use std::panic::catch_unwind;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
 
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use super::error::FigureError;
 
@@ -15,19 +19,38 @@ const FONT_FAMILY: &str = "DejaVu Sans";
 /// screens.
 const PIXELS_PER_PIXEL: f32 = 2.0;
 /// Pixels of a picture: each takes eight bytes, four drawn and four to be written.
-const PIXELS_MAX: f32 = 6e6;
-/// A picture takes tens of megabytes while it is made.
-static TURN: Semaphore = Semaphore::const_new(1);
+const PIXELS_MAX: f32 = 5e6;
 
-/// As `png`, on a thread that may block and one after the other.
+/// A figure to be drawn, and who waits for it.
+type Job = (String, oneshot::Sender<Result<Vec<u8>, FigureError>>);
+
+/// As `png`, one after the other on one thread: a picture takes tens of megabytes, and an allocator
+/// keeps what a thread has used for that thread.
 pub async fn png_in_turn(svg: String) -> Result<Vec<u8>, FigureError> {
-    let turn = TURN.acquire().await;
-    let made = tokio::task::spawn_blocking(move || {
-        // Who asked may have gone; the picture is made nevertheless.
-        let _turn = turn;
-        png(&svg)
+    static PAINTER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
+    let painter = PAINTER.get_or_init(|| {
+        let (sender, jobs) = mpsc::channel();
+        // Without the thread nobody takes a job, which who asks is told.
+        drop(thread::Builder::new().name("painter".into()).spawn(move || paint(&jobs)));
+        sender
     });
-    made.await.unwrap_or_else(|error| Err(FigureError::Png { why: error.to_string() }))
+    let (answer, made) = oneshot::channel();
+    // An answer that was dropped is an answer as well.
+    drop(painter.send((svg, answer)));
+    made.await.unwrap_or_else(|_| Err(FigureError::Png { why: "its thread has failed".into() }))
+}
+
+fn paint(jobs: &mpsc::Receiver<Job>) {
+    for (svg, answer) in jobs {
+        // Who asked may have gone.
+        if answer.is_closed() {
+            continue;
+        }
+        // A figure that cannot be drawn is no reason to draw no other.
+        if let Ok(made) = catch_unwind(|| png(&svg)) {
+            drop(answer.send(made));
+        }
+    }
 }
 
 /// The figure as a PNG file of twice its width and height, or as many pixels as it may have.
@@ -103,26 +126,23 @@ mod tests {
         assert!(pixels.pixels().iter().any(|pixel| pixel.alpha() > 200), "the letter is there");
     }
 
-    /// Memory is that of the pixels, and of one picture.
+    /// Memory is that of one picture, and of its pixels.
     #[tokio::test]
     async fn pixels_are_bounded_and_pictures_are_made_one_by_one() {
         let Size { width, height } = Size::MAX;
         let svg = format!(
             "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'></svg>"
         );
-        let turn = TURN.acquire().await.unwrap();
-        let mut made = Box::pin(png_in_turn(svg));
-        let waits = std::future::poll_fn(|context| {
-            std::task::Poll::Ready(made.as_mut().poll(context).is_pending())
-        });
-        assert!(waits.await, "another one is being made");
-        drop(turn);
-        let bytes = made.await.unwrap();
+        let (bytes, wrong, again) =
+            tokio::join!(png_in_turn(svg.clone()), png_in_turn("<svg".into()), png_in_turn(svg));
+        let bytes = bytes.unwrap();
+        assert!(matches!(wrong, Err(FigureError::Png { .. })));
+        assert_eq!(again.unwrap().len(), bytes.len(), "one after the other");
         let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
         let (drawn_width, drawn_height) = (number(16), number(20));
-        assert!(drawn_width * drawn_height <= 6_010_000, "{drawn_width}x{drawn_height}");
+        assert!(drawn_width * drawn_height <= 5_010_000, "{drawn_width}x{drawn_height}");
         assert!((drawn_width * height).abs_diff(drawn_height * width) < 8_000, "its shape");
-        assert_eq!(pixels_per_pixel(1_400.0, 1_000.0), 2.0);
+        assert_eq!(pixels_per_pixel(1_200.0, 1_000.0), 2.0);
     }
 
     #[test]

@@ -117,7 +117,8 @@ proptest! {
     /// does not lie on the tick of 0.
     #[test]
     fn points_of_different_values_lie_at_different_heights_within_the_panel(
-        values in prop::collection::vec(0.0..1.0f64, 2..8), across in 280..900u32, groups in 1..8u32,
+        values in prop::collection::vec(0.0..1.0f64, 2..8), across in 280..900u32,
+        groups in 1..8u32,
     ) {
         let mut rows = Vec::new();
         for group in 0..groups {
