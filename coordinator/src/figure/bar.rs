@@ -6,7 +6,7 @@ use super::request::YScale;
 use super::scale::{Scale, Tick};
 use super::svg::{Anchor, Canvas, Type};
 use super::text;
-use super::words::{Measure, log_label};
+use super::words::{Measure, label_within, log_label};
 
 pub(super) const BAR_WIDTH: f64 = 14.0;
 const STEPS: u32 = 48;
@@ -54,7 +54,7 @@ impl ColourScale {
         let look = Type::new(TICK_SIZE, canvas.colours.muted, Anchor::End);
         let label = measure.label();
         let label = if self.scale.is_log() { log_label(&label) } else { label };
-        let label = text::shortened(&label, TICK_SIZE, area.width);
+        let label = label_within(&label, TICK_SIZE, area.width);
         canvas.text("bar-label", (area.right(), area.y + TICK_SIZE), look, &label);
         let top = area.y + 2.0 * TICK_SIZE;
         let height = (area.height - 2.0 * TICK_SIZE - 30.0).max(40.0);

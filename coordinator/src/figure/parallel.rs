@@ -252,7 +252,7 @@ impl Field {
         let look = Type::new(TICK_SIZE, canvas.colours.text, Anchor::Middle);
         let room = 2.0 * self.step - 6.0;
         let room = if at == 0 { room.min(2.0 * self.left) } else { room };
-        let name = text::shortened(name, TICK_SIZE, room);
+        let name = words::label_within(name, TICK_SIZE, room);
         canvas.text("axis-name", (x, self.rect.y - 10.0 - row), look, &name);
     }
 

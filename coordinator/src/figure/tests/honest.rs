@@ -23,6 +23,9 @@ fn logarithmic_axes_say_so_and_can_be_refused() {
     let label = |plot: Plot| texts(&answers.plot(plot).unwrap(), "label-y");
     assert_eq!(label(loss(YScale::Auto)), ["training loss (log scale)"]);
     assert_eq!(label(loss(YScale::Linear)), ["training loss"]);
+    let low = Look { size: Some(Size { width: 280, height: 200 }), ..Look::default() };
+    let svg = answers.draw(Request::Plot(loss(YScale::Auto)), low).unwrap();
+    assert!(texts(&svg, "label-y")[0].contains("(log"), "in little room as well");
     let error = Plot { y: Some("test_error".into()), ..loss(YScale::Log) };
     assert_eq!(label(error), ["test error (%, log scale)"]);
     let curves = |y_scale| {
