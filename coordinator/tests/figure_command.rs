@@ -164,6 +164,14 @@ fn plot_draws_what_the_sweep_file_tabulates() {
     assert!(notes.contains("Not in the mean: 1 diverged and 1 unfinished trials."), "{notes}");
     let svg = bench.printed(&["plot", "tiny", "--x", "activation", "--y", "test_error"]);
     assert_eq!(texts(&svg, "title"), ["tiny: test error against activation"]);
+    for (scale, label) in
+        [("auto", "validation error (%)"), ("log", "validation error (%, log scale)")]
+    {
+        let svg = bench.printed(&["plot", "tiny", "--y-scale", scale]);
+        assert_eq!(texts(&svg, "label-y"), [label]);
+        let svg = bench.printed(&["curves", "tiny", "--y-scale", scale]);
+        assert_eq!(texts(&svg, "label-y")[0], label);
+    }
 }
 
 #[test]
@@ -178,9 +186,9 @@ fn plot_writes_svg_and_png_by_the_ending() {
         assert_eq!(written, "");
         let svg = fs::read_to_string(bench.folder.path().join("figure.svg")).unwrap();
         assert_eq!(texts(&svg, "title"), [title]);
-        let dark = ["--theme", "dark", "--size", "300x240", "-o", "figure.PNG"];
+        let dark = ["--theme", "dark", "--size", "300x300", "-o", "figure.PNG"];
         bench.printed(&[&["plot", "tiny", "--kind", kind], &dark[..]].concat());
-        assert_eq!(size_of_png(&bench.folder.path().join("figure.PNG")), (600, 480));
+        assert_eq!(size_of_png(&bench.folder.path().join("figure.PNG")), (600, 600));
     }
 }
 
@@ -219,6 +227,10 @@ fn figures_that_cannot_be_drawn_are_refused_and_leave_nothing() {
     assert!(text.contains("--metric: unknown metric `test_error`"), "{text}");
     let text = bench.refused(&["plot", "tiny", "--size", "9x9"]);
     assert!(text.contains("280x200 to 4000x3000 is accepted"), "{text}");
+    let text = bench.refused(&["curves", "tiny", "--size", "280x200", "-o", "figure.png"]);
+    assert!(text.contains("a figure of 280x200 has no room for what it shows"), "{text}");
+    let text = bench.refused(&["plot", "tiny", "--y-scale", "root"]);
+    assert!(text.contains("[possible values: auto, linear, log]"), "{text}");
     let text = bench.refused(&["plot", "tiny", "--size", "large"]);
     assert!(text.contains("WIDTHxHEIGHT in pixels is accepted"), "{text}");
     let text = bench.refused(&["plot", "tiny", "--kind", "heat", "--where", "depth=80"]);

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::source::Source;
 use super::{Failure, Place};
 use crate::figure::{
-    Curves, Drawing, FigureError, Kind, Look, Plot, Question, Request, Size, Theme, png,
+    Curves, Drawing, FigureError, Kind, Look, Plot, Question, Request, Size, Theme, YScale, png,
 };
 use crate::options::Global;
 
@@ -26,7 +26,7 @@ Reads only: running and pending trials go on.";
 
 pub(super) const CURVES_HELP: &str = "A curve is the mean of a config's trials by epoch, with a \
 band of their sample standard deviation; trials that diverged or failed are counted below. Of more \
-than 12 configs those with the lowest validation error are drawn.
+than 7 configs those with the lowest validation error are drawn.
 
 Reads only: running and pending trials go on.";
 
@@ -55,9 +55,6 @@ pub struct PlotArgs {
     /// Shows at each point only the config whose mean of this metric is lowest
     #[arg(long, value_name = "METRIC")]
     pub best_by: Option<String>,
-    /// A logarithmic metric axis
-    #[arg(long)]
-    pub log_y: bool,
     /// Which trials and how.
     #[command(flatten)]
     pub figure: FigureArgs,
@@ -89,10 +86,15 @@ pub struct FigureArgs {
     /// Includes trials that are no longer in the sweep's file
     #[arg(long)]
     pub removed: bool,
+    /// Scale of the metric: linear, log, or auto (log for losses of more than two decades and for
+    /// colours of more than one)
+    #[arg(long, value_name = "SCALE", value_enum, default_value_t, hide_possible_values = true)]
+    pub y_scale: YScale,
     /// light or dark
     #[arg(long, value_name = "THEME", value_enum, default_value_t, hide_possible_values = true)]
     pub theme: Theme,
-    /// Size in pixels; a PNG has twice as many each way [default: 720x460, curves by their panels]
+    /// Size in pixels; a PNG has twice as many each way, of large figures fewer (5 million in all)
+    /// [default: 720x460, curves by their panels]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
     /// Writes to this file, SVG or PNG by its ending [default: SVG on standard output]
@@ -114,7 +116,7 @@ pub(super) async fn plot(args: PlotArgs, global: &Global) -> Result<(), Failure>
         pool: args.pool,
         best_by: args.best_by,
         conditions: args.figure.conditions.clone(),
-        log_y: args.log_y,
+        y_scale: args.figure.y_scale,
         removed: args.figure.removed,
     });
     draw(request, &args.figure, global).await
@@ -126,6 +128,7 @@ pub(super) async fn curves(args: CurvesArgs, global: &Global) -> Result<(), Fail
         sweep: args.sweep,
         trial: args.trial,
         metrics: args.metric,
+        y_scale: args.figure.y_scale,
         conditions: args.figure.conditions.clone(),
         removed: args.figure.removed,
     });

@@ -1,38 +1,52 @@
 //! Learning curves: panels of metrics by epoch, the gate beneath on an axis of its own.
 
 use super::epochs::{Histories, Moments};
-use super::layout::{self, Legend, Rect, Sample};
-use super::line::{GROUPS_MAX, ticks_of, with_zero};
+use super::error::FigureError;
+use super::gates::{self, Schedule};
+use super::layout::{Frame, Legend, PLOT_WIDTH_MIN, Rect, Sample};
+use super::line::{log_ends, ticks_of, with_zero};
 use super::palette::Mark;
-use super::panel::{self, Axis, Below, Panel};
-use super::request::PAIRS;
+use super::panel::{self, Axis, Panel};
+use super::request::{PAIRS, YScale};
 use super::scale::{Scale, Tick, range};
 use super::setting::Setting;
-use super::svg::{Canvas, Stroke};
-use super::trials::{Config, Trials};
+use super::svg::{Canvas, Point, Stroke};
+use super::trials::{Config, Counts, Trials};
 use super::words::{self, measure};
 use crate::query::EPOCH_METRICS;
 use crate::query::statistics::summarise;
 
+/// Configs that are drawn: each has a colour and a marker of its own.
+pub(super) const CONFIGS_MAX: usize = 7;
 /// Markers on a curve: one at every epoch would be a line of its own.
 const MARKERS_MAX: usize = 8;
 /// Between two panels: the texts of their axes stand above each other.
 const GAP: f64 = 20.0;
 /// Height of the gate's panel, of one of the others.
 const GATE_SHARE: f64 = 0.34;
+/// The least height of one of the others.
+const UNIT_MIN: f64 = 48.0;
+/// Above the panels, and right of them.
+const TOP: f64 = 6.0;
+const RIGHT: f64 = 8.0;
 /// Of training, where validation is in the same panel.
 const TRAIN_DASH: &str = "5 3";
+/// Of the gate's schedules that several configs have: other than those of validation and training.
+const GATE_DASHES: [&str; 3] = ["2 2.5", "9 3 2 3", "1 5"];
 
 /// What the figure shows.
 pub(super) struct CurvesFigure {
     pub title: String,
     pub histories: Histories,
-    /// By group.
-    pub labels: Vec<String>,
-    /// What the labels are values of.
-    pub legend: String,
+    /// Names of the parameters that tell groups apart.
+    pub params: Vec<String>,
+    /// By group, its settings of these.
+    pub settings: Vec<Vec<String>>,
+    /// By group, what became of its trials.
+    pub counts: Vec<Counts>,
     /// What is drawn, a panel each.
     pub panels: Vec<String>,
+    pub y_scale: YScale,
     pub notes: Vec<String>,
     /// Why there may be nothing.
     pub nothing: String,
@@ -73,11 +87,13 @@ fn lines_of(panel: &str) -> Vec<(String, bool)> {
 /// too many, in the order of their settings.
 pub(super) fn choose(trials: &Trials) -> Chosen {
     let mean = |config: &Config| summarise(&config.values).map_or(f64::INFINITY, |it| it.mean);
-    let mut configs: Vec<(f64, &Config)> =
-        trials.configs().iter().map(|config| (mean(config), config)).collect();
+    // Of those without a value, those that may have a curve come first.
+    let is_lost = |config: &Config| config.counts.unfinished == 0;
+    let mut configs: Vec<((f64, bool), &Config)> =
+        trials.configs().iter().map(|it| ((mean(it), is_lost(it)), it)).collect();
     let of = configs.len();
-    configs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    configs.truncate(GROUPS_MAX);
+    configs.sort_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    configs.truncate(CONFIGS_MAX);
     let mut keys: Vec<Box<[Setting]>> =
         configs.into_iter().map(|(_, config)| config.settings.clone()).collect();
     let varying = trials.varying();
@@ -93,49 +109,75 @@ pub(super) fn choose(trials: &Trials) -> Chosen {
 }
 
 impl CurvesFigure {
-    pub fn draw(&self, mut canvas: Canvas) -> String {
+    pub fn draw(&self, mut canvas: Canvas) -> Result<String, FigureError> {
         let notes = self.notes();
-        let area = layout::frame(&mut canvas, &self.title, &notes);
+        let schedules = gates::schedules(&self.histories);
+        let legend = self.legend(&canvas, &schedules);
+        let frame = Frame { title: &self.title, notes: &notes, legend: &legend };
         let epochs = (0..self.histories.groups.len())
             .flat_map(|group| self.histories.groups[group].keys())
             .map(|epoch| f64::from(*epoch));
         match range(epochs) {
-            None => layout::empty(&mut canvas, area, &self.nothing),
+            None => frame.draw_empty(&mut canvas, &self.nothing)?,
             Some((first, last)) => {
-                let area = self.legend(&canvas).draw(&mut canvas, area);
-                self.draw_panels(&mut canvas, area, (first.min(1.0), last));
+                self.draw_panels(&mut canvas, &frame, (first.min(1.0), last), &schedules)?;
             }
         }
-        canvas.finish(&self.title, &self.description(&notes))
+        Ok(canvas.finish(&self.title, &self.description(&notes)))
     }
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let curves = (0..self.labels.len()).flat_map(|group| {
-            let metric = self.histories.metrics[0];
-            self.histories.curve(group, metric)
-        });
+        let metric = self.histories.metrics[0];
+        let curves = (0..self.settings.len()).flat_map(|it| self.histories.curve(it, metric));
         let counts: Vec<usize> = curves.map(|(_, moments)| moments.n as usize).collect();
         if counts.iter().any(|count| *count > 1) {
             let replicates = super::notes::replicates("Mean", counts).unwrap_or_default();
             notes.push(format!("{replicates}; bands are ± sample standard deviation."));
         }
-        if self.histories.thins_out(self.histories.metrics[0]) {
+        let thin = (0..self.settings.len()).filter(|it| self.histories.thins_out(*it, metric));
+        let (running, stopped): (Vec<usize>, Vec<usize>) =
+            thin.partition(|group| self.counts[*group].unfinished > 0);
+        if !stopped.is_empty() {
             notes.push("After early stopping the mean is of the trials that go on.".into());
         }
-        if self.histories.stride > 1 {
-            notes.push(format!("Every {}th epoch is drawn.", self.histories.stride));
+        if !running.is_empty() {
+            notes.push("Late epochs are the mean of fewer trials: some are unfinished.".into());
         }
+        if self.histories.stride > 1 {
+            notes.push(format!("One epoch of {} is drawn.", self.histories.stride));
+        }
+        notes.extend(self.notes_of_log());
         notes.extend(self.notes.iter().cloned());
         notes
     }
 
-    fn legend(&self, canvas: &Canvas) -> Legend {
-        let mut legend = Legend { title: self.legend.clone(), entries: Vec::new() };
-        if self.labels.len() > 1 {
-            for (group, label) in self.labels.iter().enumerate() {
-                let sample = Sample::Mark { mark: canvas.colours.mark(group), dashed: false };
-                legend.entries.push((label.clone(), sample));
+    /// Each once: several panels may need the same.
+    fn notes_of_log(&self) -> Vec<String> {
+        let mut notes: Vec<String> = Vec::new();
+        for panel in &self.panels {
+            let moments = self.moments(panel);
+            let least = moments.iter().map(|it| it.mean).fold(f64::INFINITY, f64::min);
+            let below = moments.iter().map(|it| it.mean - it.std());
+            let is_log = self.ends(panel).1;
+            let note = super::notes::of_log(self.y_scale, least, is_log, below);
+            notes.extend(note.filter(|note| !notes.contains(note)));
+        }
+        notes
+    }
+
+    fn legend(&self, canvas: &Canvas, schedules: &[Schedule]) -> Legend {
+        let mut legend = Legend { title: self.params.join(", "), entries: Vec::new() };
+        if self.settings.len() > 1 {
+            for (group, settings) in self.settings.iter().enumerate() {
+                let label = settings.join(", ");
+                legend.entries.push(match self.why_without(group) {
+                    Some((why, sample)) => (format!("{label}: {why}"), sample),
+                    None => {
+                        let mark = canvas.colours.mark(group);
+                        (label, Sample::Mark { mark, dashed: false })
+                    }
+                });
             }
         } else {
             legend.title.clear();
@@ -146,10 +188,34 @@ impl CurvesFigure {
             let dashed = Stroke { dash: TRAIN_DASH, ..stroke };
             legend.entries.push(("training".into(), Sample::Line(dashed)));
         }
+        if schedules.len() > 1 {
+            for (at, schedule) in schedules.iter().enumerate().filter(|it| it.1.groups.len() > 1) {
+                let label = gates::label(schedule, &self.params, &self.settings);
+                legend.entries.push((label, Sample::Line(gate_stroke(canvas, schedules, at))));
+            }
+        }
         legend
     }
 
-    fn draw_panels(&self, canvas: &mut Canvas, area: Rect, (first, last): (f64, f64)) {
+    /// Why a group has no line.
+    fn why_without(&self, group: usize) -> Option<(&'static str, Sample)> {
+        if !self.histories.groups[group].is_empty() {
+            return None;
+        }
+        let counts = self.counts[group];
+        Some(match counts.why() {
+            Some(why) if counts.unfinished == 0 => (why, Sample::Lost),
+            Some(_) | None => ("no epoch yet", Sample::Nothing),
+        })
+    }
+
+    fn draw_panels(
+        &self,
+        canvas: &mut Canvas,
+        frame: &Frame<'_>,
+        (first, last): (f64, f64),
+        schedules: &[Schedule],
+    ) -> Result<(), FigureError> {
         let scale = Scale::exact(first, last);
         let whole = |ticks: Vec<Tick>| ticks.into_iter().filter(|tick| tick.value.fract() == 0.0);
         let ticks = whole(scale.ticks(10)).map(|tick| {
@@ -158,16 +224,17 @@ impl CurvesFigure {
         });
         let x = Axis::numbers("epoch".into(), (scale, ticks.collect()));
         let count = self.panels.len() as f64;
-        let rough = area.height / (count + GATE_SHARE);
-        let mut axes: Vec<Axis> =
-            self.panels.iter().map(|panel| self.y_axis(panel, rough)).collect();
-        let gate = ["0", "0.5", "1"]
-            .map(|text| Tick { value: text.parse().unwrap_or_default(), text: text.into() });
-        // A line at an end of the axis would be hidden by it.
-        axes.push(Axis::numbers("gate".into(), (Scale::exact(-0.06, 1.06), gate.to_vec())));
-        let left = axes.iter().map(panel::left_of).fold(0.0, f64::max);
-        let below = panel::below(&x, area.width - left);
-        let inside = area.inset(left, 6.0, 8.0, below.height);
+        let left_of = |axes: &[Axis]| axes.iter().map(panel::left_of).fold(0.0, f64::max);
+        let rough = left_of(&self.axes(canvas.height));
+        let height = |width: f64| {
+            let panels = UNIT_MIN * (count + GATE_SHARE) + count * GAP;
+            TOP + panels + panel::below(&x, width - rough - RIGHT).height
+        };
+        let area = frame.draw(canvas, rough + PLOT_WIDTH_MIN + RIGHT, &height)?;
+        let axes = self.axes(area.height);
+        let left = left_of(&axes);
+        let below = panel::below(&x, area.width - left - RIGHT);
+        let inside = area.inset(left, TOP, RIGHT, below.height);
         let unit = (inside.height - count * GAP) / (count + GATE_SHARE);
         let mut top = inside.y;
         for (at, y) in axes.iter().enumerate() {
@@ -178,60 +245,88 @@ impl CurvesFigure {
             let panel = Panel { rect, x: &x, y };
             let name = if is_gate { "gate" } else { &self.panels[at] };
             canvas.begin(&format!("panel {name}"), "");
-            self.draw_panel(canvas, &panel, name, is_gate.then_some(&below));
+            if is_gate {
+                panel.draw(canvas, Some(&below));
+                draw_gates(canvas, &panel, schedules);
+            } else {
+                self.draw_panel(canvas, &panel, name);
+            }
             canvas.end();
         }
+        Ok(())
     }
 
-    fn draw_panel(
-        &self,
-        canvas: &mut Canvas,
-        panel: &Panel<'_>,
-        name: &str,
-        below: Option<&Below>,
-    ) {
-        panel.draw(canvas, below);
+    fn draw_panel(&self, canvas: &mut Canvas, panel: &Panel<'_>, name: &str) {
+        panel.draw(canvas, None);
         let factor = measure(name).factor;
-        for group in 0..self.labels.len() {
+        for group in 0..self.settings.len() {
             let mark = canvas.colours.mark(group);
             for (metric, is_training) in lines_of(name) {
                 let curve = self.histories.curve(group, &metric);
-                let dash = if is_training { TRAIN_DASH } else { "" };
-                let markers = if is_training || name == "gate" { 0 } else { MARKERS_MAX };
-                draw_curve(canvas, panel, (&curve, factor), (mark, dash), (markers, group));
+                draw_band(canvas, panel, (&curve, factor), mark, is_training);
+                let line: Vec<Point> = curve
+                    .iter()
+                    .map(|(epoch, it)| {
+                        panel.point(panel.x.at(*epoch), panel.y.at(factor * it.mean))
+                    })
+                    .collect();
+                draw_curve(canvas, &line, (mark, is_training), group);
             }
         }
     }
 
+    /// Of the panels in an area of this height, that of the gate last.
+    fn axes(&self, height: f64) -> Vec<Axis> {
+        let height = height / (self.panels.len() as f64 + GATE_SHARE);
+        let mut axes: Vec<Axis> = self.panels.iter().map(|it| self.y_axis(it, height)).collect();
+        let gate = ["0", "0.5", "1"]
+            .map(|text| Tick { value: text.parse().unwrap_or_default(), text: text.into() });
+        // A line at an end of the axis would be hidden by it.
+        axes.push(Axis::numbers("gate".into(), (Scale::exact(-0.06, 1.06), gate.to_vec())));
+        axes
+    }
+
     fn y_axis(&self, panel: &str, height: f64) -> Axis {
+        let (ends, is_log) = self.ends(panel);
+        let ticks = ticks_of(height).min(6);
+        Axis::numbers(measure(panel).label(), Scale::round(ends, is_log, ticks))
+    }
+
+    /// Of a panel's axis, and whether it is logarithmic.
+    fn ends(&self, panel: &str) -> ((f64, f64), bool) {
         let measure = measure(panel);
-        let mut ends = Vec::new();
-        let mut means = Vec::new();
-        for group in 0..self.labels.len() {
-            for (metric, _) in lines_of(panel) {
-                for (_, moments) in self.histories.curve(group, &metric) {
-                    let (mean, std) = (measure.factor * moments.mean, moments.std());
-                    means.push(mean);
-                    ends.push(mean + measure.factor * std);
-                    let low = mean - measure.factor * std;
-                    ends.push(if mean >= 0.0 { low.max(0.0) } else { low });
-                }
+        let moments = self.moments(panel);
+        let means = moments.iter().map(|it| measure.factor * it.mean);
+        let (low, high) = range(means).unwrap_or((0.0, 1.0));
+        let spread = moments.iter().flat_map(|it| {
+            let ends = [it.mean - it.std(), it.mean + it.std()];
+            let [below, above] = ends.map(|end| measure.within(measure.factor * end));
+            [if it.mean >= 0.0 { below.max(0.0) } else { below }, above]
+        });
+        let (spread_low, spread_high) = range(spread).unwrap_or((low, high));
+        let ends = (low.min(spread_low), high.max(spread_high));
+        let auto = measure.may_be_log() && high / low > 100.0;
+        let is_log = self.y_scale.is_log((low, high), auto);
+        (if is_log { log_ends(low, ends) } else { with_zero(ends) }, is_log)
+    }
+
+    /// All that a panel shows.
+    fn moments(&self, panel: &str) -> Vec<Moments> {
+        let mut all = Vec::new();
+        for (metric, _) in lines_of(panel) {
+            for group in 0..self.settings.len() {
+                let curve = self.histories.curve(group, &metric);
+                all.extend(curve.into_iter().map(|(_, moments)| moments));
             }
         }
-        let (low, high) = range(means).unwrap_or((0.0, 1.0));
-        let (spread_low, spread_high) = range(ends).unwrap_or((low, high));
-        let is_log = measure.may_be_log() && low > 0.0 && high / low > 100.0;
-        let ends = match is_log {
-            true => (low, spread_high),
-            false => with_zero((spread_low, spread_high)),
-        };
-        Axis::numbers(measure.label(), Scale::round(ends, is_log, ticks_of(height).min(6)))
+        all
     }
 
     fn description(&self, notes: &[String]) -> String {
         let panels: Vec<String> = self.panels.iter().map(|it| measure(it).label()).collect();
         let mut text = format!("{} by epoch, the gate beneath. ", words::listed(&panels));
-        for (group, label) in self.labels.iter().enumerate() {
+        for (group, settings) in self.settings.iter().enumerate() {
+            let label = settings.join(", ");
             let metric = self.histories.metrics[0];
             let of = measure(metric);
             if let Some((epoch, last)) = self.histories.curve(group, metric).last() {
@@ -243,47 +338,87 @@ impl CurvesFigure {
     }
 }
 
-fn draw_curve(
+/// Mean ± deviation. Where the lower end has no place on a logarithmic axis, the band has its
+/// upper half alone: an edge along the axis would be read as a value.
+fn draw_band(
     canvas: &mut Canvas,
     panel: &Panel<'_>,
     (curve, factor): (&[(f64, Moments)], f64),
-    (mark, dash): (Mark, &'static str),
-    (markers, group): (usize, usize),
+    mark: Mark,
+    is_training: bool,
 ) {
+    if curve.iter().all(|(_, moments)| moments.std() == 0.0) {
+        return;
+    }
     let at = |epoch: f64, value: f64| panel.point(panel.x.at(epoch), panel.y.at(factor * value));
-    if curve.iter().any(|(_, moments)| moments.std() > 0.0) {
-        let upper = curve.iter().map(|(epoch, it)| at(*epoch, it.mean + it.std()));
-        let lower = curve.iter().rev().map(|(epoch, it)| at(*epoch, it.mean - it.std()));
-        let opacity = if dash.is_empty() { 0.16 } else { 0.08 };
-        let band: Vec<_> = upper.chain(lower).collect();
-        canvas.polygon("band", &band, mark.colour, opacity);
-    }
-    let line: Vec<_> = curve.iter().map(|(epoch, it)| at(*epoch, it.mean)).collect();
-    let stroke = Stroke { dash, ..Stroke::solid(mark.colour, 1.8) };
+    let upper = curve.iter().map(|(epoch, it)| at(*epoch, it.mean + it.std()));
+    let lower = curve.iter().rev().map(|(epoch, it)| {
+        let low = it.mean - it.std();
+        at(*epoch, if panel.y.is_log() && low <= 0.0 { it.mean } else { low })
+    });
+    let band: Vec<Point> = upper.chain(lower).collect();
+    canvas.polygon("band", &band, mark.colour, if is_training { 0.08 } else { 0.16 });
+}
+
+/// A line with markers, of training with hollow ones. The last point always has one.
+fn draw_curve(
+    canvas: &mut Canvas,
+    line: &[Point],
+    (mark, is_training): (Mark, bool),
+    group: usize,
+) {
+    let dash = if is_training { TRAIN_DASH } else { "" };
     if line.len() > 1 {
-        canvas.polyline("curve", &line, stroke);
+        canvas.polyline("curve", line, Stroke { dash, ..Stroke::solid(mark.colour, 1.8) });
     }
-    let every = if markers == 0 { usize::MAX } else { line.len().div_ceil(markers).max(1) };
+    // Lines that lie on each other have markers of their own all the same.
+    let every = line.len().div_ceil(MARKERS_MAX).max(2);
     for (place, point) in line.iter().enumerate() {
         // Beside those of the other groups.
-        let is_marked = markers > 0 && place % every == group % every;
-        if is_marked || line.len() == 1 {
-            canvas.marker("point", mark.marker, *point, 3.6, mark.colour);
+        if place % every != group % every && place + 1 != line.len() {
+            continue;
+        }
+        match is_training {
+            true => canvas.hollow("point", mark.marker, *point, 3.0, mark.colour),
+            false => canvas.marker("point", mark.marker, *point, 3.6, mark.colour),
         }
     }
 }
 
-/// Names of the parameters that the labels are values of.
-pub(super) fn names(trials: &Trials, params: &[usize]) -> String {
-    let names: Vec<String> = params.iter().map(|at| words::param(&trials.params()[*at])).collect();
-    names.join(", ")
+/// A line per schedule: with the mark of its config where it has one, else without a colour.
+fn draw_gates(canvas: &mut Canvas, panel: &Panel<'_>, schedules: &[Schedule]) {
+    for (at, schedule) in schedules.iter().enumerate() {
+        let points = schedule.curve.iter();
+        let line: Vec<Point> = points
+            .map(|(epoch, it)| panel.point(panel.x.at(*epoch), panel.y.at(it.mean)))
+            .collect();
+        match schedule.groups[..] {
+            [group] if schedules.len() > 1 => {
+                draw_curve(canvas, &line, (canvas.colours.mark(group), false), group);
+            }
+            _ if line.len() > 1 => {
+                canvas.polyline("curve", &line, gate_stroke(canvas, schedules, at));
+            }
+            _ => canvas.dot("point", line[0], 3.0, canvas.colours.axis, 1.0),
+        }
+    }
 }
 
-/// Labels of the groups.
-pub(super) fn labels(chosen: &Chosen) -> Vec<String> {
-    let label = |key: &[Setting]| {
-        let settings = chosen.varying.iter().map(|at| key[*at].text());
-        settings.collect::<Vec<String>>().join(", ")
-    };
-    chosen.keys.iter().map(|key| label(key)).collect()
+/// Of a schedule that several configs have.
+fn gate_stroke(canvas: &Canvas, schedules: &[Schedule], at: usize) -> Stroke {
+    let earlier = schedules[..at].iter().filter(|it| it.groups.len() > 1).count();
+    let is_only = schedules.len() == 1;
+    let dash = if is_only { "" } else { GATE_DASHES[earlier % GATE_DASHES.len()] };
+    Stroke { dash, ..Stroke::solid(canvas.colours.axis, 2.0) }
+}
+
+/// Names of the parameters that tell groups apart.
+pub(super) fn names(trials: &Trials, params: &[usize]) -> Vec<String> {
+    params.iter().map(|at| words::param(&trials.params()[*at])).collect()
+}
+
+/// The settings of the groups, as texts.
+pub(super) fn settings(chosen: &Chosen) -> Vec<Vec<String>> {
+    let texts = |key: &[Setting]| chosen.varying.iter().map(|at| key[*at].text()).collect();
+    chosen.keys.iter().map(|key| texts(key)).collect()
 }

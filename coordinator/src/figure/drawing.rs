@@ -14,6 +14,7 @@ use super::line::LineFigure;
 use super::notes;
 use super::parallel::ParallelFigure;
 use super::request::{Curves, Kind, Look, Plot, Request, Size};
+use super::setting::Setting;
 use super::survey::Survey;
 use super::svg::Canvas;
 use super::trials::{Counts, Trials, Wanted};
@@ -186,10 +187,10 @@ impl Drawing {
         let histories = self.histories.take();
         match &self.request {
             Request::Plot(plot) => self.plot(plot),
-            Request::Curves(curves) => Ok(match histories {
-                Some(histories) => self.curves(curves, histories)?,
+            Request::Curves(curves) => match histories {
+                Some(histories) => self.curves(curves, histories),
                 None => self.curves_of_trial(curves),
-            }),
+            },
         }
     }
 
@@ -216,18 +217,20 @@ impl Drawing {
         let best_by = plot.best_by.as_deref().map_or("", |metric| measure(metric).name);
         let (trials, measure) = (&self.trials, measure(shown.name()));
         let subject = &*self.subject()?;
-        Ok(match plot.kind {
-            Kind::Line => LineFigure { trials, axes, subject, measure, best_by, log_y: plot.log_y }
-                .draw(canvas),
+        let y_scale = plot.y_scale;
+        match plot.kind {
+            Kind::Line => {
+                LineFigure { trials, axes, subject, measure, best_by, y_scale }.draw(canvas)
+            }
             Kind::Heat => {
                 let lower_is_better = shown.lower_is_better();
-                let heat = HeatFigure { trials, axes, subject, measure, best_by, lower_is_better };
-                heat.draw(canvas)
+                HeatFigure { trials, axes, subject, measure, best_by, lower_is_better, y_scale }
+                    .draw(canvas)
             }
             Kind::Parallel => {
-                ParallelFigure { trials, axes, subject, measure, best_by }.draw(canvas)
+                ParallelFigure { trials, axes, subject, measure, best_by, y_scale }.draw(canvas)
             }
-        })
+        }
     }
 
     fn curves(&self, curves: &Curves, histories: Histories) -> Result<String, FigureError> {
@@ -236,6 +239,7 @@ impl Drawing {
         let of_none = curves::Chosen::default();
         let groups = self.groups.as_ref().unwrap_or(&of_none);
         let mut notes = Vec::new();
+        notes.extend(note_of_panels(curves));
         if groups.of > groups.keys.len() {
             notes.push(format!(
                 "{} of {} configs are drawn, those of lowest validation error; a condition \
@@ -244,34 +248,55 @@ impl Drawing {
                 groups.of
             ));
         }
-        notes.extend(notes::lost(counts_of(trials, groups), false));
+        let counts = counts_of(trials, groups);
+        let mut all = Counts::default();
+        counts.iter().for_each(|it| all.add(*it));
+        notes.extend(notes::lost(all, false));
         let figure = CurvesFigure {
             title: format!("{}: learning curves", self.subject()?),
             histories,
-            labels: curves::labels(groups),
-            legend: curves::names(trials, &groups.varying),
+            settings: curves::settings(groups),
+            params: curves::names(trials, &groups.varying),
+            counts,
             panels: panels(curves),
+            y_scale: curves.y_scale,
             notes,
             nothing: match trials.configs().is_empty() {
                 true => "There are no such trials.".into(),
+                false if all.values + all.unfinished == 0 => "No trial came to an end.".into(),
                 false => "No epoch is recorded yet.".into(),
             },
         };
-        Ok(figure.draw(canvas))
+        figure.draw(canvas)
     }
 
-    fn curves_of_trial(&self, curves: &Curves) -> String {
+    fn curves_of_trial(&self, curves: &Curves) -> Result<String, FigureError> {
         let canvas = self.canvas(curves_size(curves));
         let trial = self.trial.clone().unwrap_or_default();
         let metrics = curves::metrics_of(&panels(curves));
+        let mut notes = vec![format!("{}, seed {}; {}.", params(&trial), trial.seed, trial.state)];
+        notes.extend(note_of_panels(curves));
+        // The rest of a longer history is not in the answer.
+        if let Some(first) = trial.epochs.first().filter(|first| first.epoch > 1) {
+            let count = trial.epochs.len();
+            let before = first.epoch - 1;
+            notes.push(format!("The newest {count} epochs are drawn, not the {before} before."));
+        }
         let figure = CurvesFigure {
             title: format!("{}, trial {}: learning curves", curves.sweep, trial.id),
             histories: Histories::of_trial(metrics, &trial.epochs),
-            labels: vec![String::new()],
-            legend: String::new(),
+            settings: vec![Vec::new()],
+            params: Vec::new(),
+            counts: vec![Counts::default()],
             panels: panels(curves),
-            notes: vec![format!("{}, seed {}; {}.", params(&trial), trial.seed, trial.state)],
-            nothing: "No epoch is recorded yet.".into(),
+            y_scale: curves.y_scale,
+            notes,
+            nothing: match &*trial.state {
+                "diverged" | "failed" | "cancelled" => {
+                    format!("The trial {} before the end of an epoch.", ended(&trial.state))
+                }
+                _ => "No epoch is recorded yet.".into(),
+            },
         };
         figure.draw(canvas)
     }
@@ -289,20 +314,29 @@ fn panels(curves: &Curves) -> Vec<String> {
     if panels.is_empty() { vec!["val_error".into(), "loss".into()] } else { panels }
 }
 
+fn note_of_panels(curves: &Curves) -> Option<String> {
+    let mut asked = curves.metrics.clone();
+    asked.sort();
+    asked.dedup();
+    let drawn = panels(curves);
+    let is_cut = asked.len() > drawn.len();
+    is_cut.then(|| format!("The first {} of {} metrics are drawn.", drawn.len(), asked.len()))
+}
+
+/// As a sentence says it.
+fn ended(state: &str) -> String {
+    if state == "cancelled" { "was cancelled".into() } else { state.into() }
+}
+
 fn curves_size(curves: &Curves) -> Size {
     let panels = u32::try_from(panels(curves).len()).unwrap_or(1);
     Size { width: 720, height: 260 + 150 * panels }
 }
 
-/// Trials of the groups that are drawn.
-fn counts_of(trials: &Trials, groups: &curves::Chosen) -> Counts {
-    let mut counts = Counts::default();
-    for config in trials.configs() {
-        if groups.keys.contains(&config.settings) {
-            counts.add(config.counts);
-        }
-    }
-    counts
+/// By group that is drawn, what became of its trials.
+fn counts_of(trials: &Trials, groups: &curves::Chosen) -> Vec<Counts> {
+    let find = |key: &[Setting]| trials.configs().iter().find(|it| *it.settings == *key);
+    groups.keys.iter().map(|key| find(key).map_or(Counts::default(), |it| it.counts)).collect()
 }
 
 /// `depth 2, tau 5` of a JSON object.

@@ -169,13 +169,11 @@ impl Histories {
         known.map(|(epoch, moments)| (f64::from(*epoch), moments[at])).collect()
     }
 
-    /// Whether the means of later epochs are over fewer trials: some stopped earlier.
-    pub fn thins_out(&self, metric: &str) -> bool {
-        (0..self.groups.len()).any(|group| {
-            let curve = self.curve(group, metric);
-            let first = curve.first().map_or(0, |(_, moments)| moments.n);
-            curve.last().is_some_and(|(_, moments)| moments.n < first)
-        })
+    /// Whether the means of a group's later epochs are over fewer trials.
+    pub fn thins_out(&self, group: usize, metric: &str) -> bool {
+        let curve = self.curve(group, metric);
+        let first = curve.first().map_or(0, |(_, moments)| moments.n);
+        curve.last().is_some_and(|(_, moments)| moments.n < first)
     }
 }
 

@@ -110,6 +110,18 @@ pub enum FigureError {
         /// In pixels.
         height: u32,
     },
+    /// Too small for its own texts and legend.
+    #[error(
+        "a figure of {}x{} has no room for what it shows; {}x{} is the least for it: --size \
+         enlarges it, --where narrows what it shows",
+        size[0], size[1], least[0], least[1]
+    )]
+    Room {
+        /// Width and height in pixels.
+        size: [u32; 2],
+        /// Those that it needs.
+        least: [u32; 2],
+    },
     /// The answer has not the columns that it should have.
     #[error("the table has another shape than this program knows; it is of another version")]
     Shape,
@@ -134,7 +146,8 @@ impl FigureError {
             | FigureError::NotHere { .. }
             | FigureError::Condition { .. }
             | FigureError::NoSuchValue { .. }
-            | FigureError::Size { .. } => true,
+            | FigureError::Size { .. }
+            | FigureError::Room { .. } => true,
             FigureError::Shape | FigureError::Png { .. } => false,
         }
     }

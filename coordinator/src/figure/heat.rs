@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::bar::{ColourScale, area_colour};
+use super::bar::{ColourScale, LABEL_HEIGHT, area_colour};
 use super::cells::{Axes, Cell, gather};
-use super::layout::{self, Rect};
+use super::error::FigureError;
+use super::layout::{Frame, Legend, PLOT_HEIGHT_MIN, PLOT_WIDTH_MIN, Rect};
 use super::notes;
 use super::palette::of_area;
 use super::panel::{self, Axis, Panel};
+use super::request::YScale;
 use super::scale::range;
 use super::setting::{Setting, numbers, ranked};
 use super::svg::{Anchor, Canvas, Stroke, Type};
@@ -33,6 +35,7 @@ pub(super) struct HeatFigure<'t> {
     pub best_by: &'t str,
     /// Whether the lowest value is the best one.
     pub lower_is_better: bool,
+    pub y_scale: YScale,
 }
 
 /// The cells by column and row, from the lower left.
@@ -43,7 +46,7 @@ struct Field {
 }
 
 impl HeatFigure<'_> {
-    pub fn draw(&self, mut canvas: Canvas) -> String {
+    pub fn draw(&self, mut canvas: Canvas) -> Result<String, FigureError> {
         let (x, y) = (self.axes.x.unwrap_or(0), self.axes.by.first().copied().unwrap_or(0));
         let cells = gather(self.trials, &[x, y], &self.axes.choice);
         let more = notes::of_trials(self.trials, &self.axes, &cells, self.best_by);
@@ -57,24 +60,46 @@ impl HeatFigure<'_> {
             words::param(y_name)
         );
         let notes = self.notes(&field, dropped, more);
-        let area = layout::frame(&mut canvas, &title, &notes);
-        let factor = self.measure.factor;
-        match range(field.means().map(|mean| factor * mean)) {
-            None => layout::empty(&mut canvas, area, &notes::nothing(self.trials)),
+        let frame = Frame { title: &title, notes: &notes, legend: &Legend::default() };
+        match self.ends(&field) {
+            None => frame.draw_empty(&mut canvas, &notes::nothing(self.trials))?,
             Some(ends) => {
-                let colours = ColourScale::new(ends);
-                let area = colours.draw(&mut canvas, area, &self.measure, area_colour);
                 let x_axis = Axis::of_words(words::param_label(x_name), &field.columns);
                 let y_axis = Axis::of_words(words::param_label(y_name), &field.rows);
-                let left = panel::left_of(&y_axis);
-                let below = panel::below(&x_axis, area.width - left);
-                let rect = area.inset(left, 4.0, 0.0, below.height);
-                let panel = Panel { rect, x: &x_axis, y: &y_axis };
-                panel.draw(&mut canvas, Some(&below));
-                self.draw_cells(&mut canvas, rect, &field, &colours);
+                self.draw_panel(&mut canvas, &frame, (&x_axis, &y_axis), &field, ends)?;
             }
         }
-        canvas.finish(&title, &self.description(&title, &field, &notes))
+        Ok(canvas.finish(&title, &self.description(&title, &field, &notes)))
+    }
+
+    fn draw_panel(
+        &self,
+        canvas: &mut Canvas,
+        frame: &Frame<'_>,
+        (x, y): (&Axis, &Axis),
+        field: &Field,
+        ends: (f64, f64),
+    ) -> Result<(), FigureError> {
+        const TOP: f64 = 4.0;
+        let colours = ColourScale::new(ends, self.y_scale);
+        let left = panel::left_of(y);
+        let beside = left + colours.taken();
+        let height = |width: f64| {
+            LABEL_HEIGHT + TOP + PLOT_HEIGHT_MIN + panel::below(x, width - beside).height
+        };
+        let area = frame.draw(canvas, beside + PLOT_WIDTH_MIN, &height)?;
+        let area = colours.draw(canvas, area, &self.measure, area_colour);
+        let below = panel::below(x, area.width - left);
+        let rect = area.inset(left, TOP, 0.0, below.height);
+        let panel = Panel { rect, x, y };
+        panel.draw(canvas, Some(&below));
+        self.draw_cells(canvas, rect, field, &colours);
+        Ok(())
+    }
+
+    /// The lowest and the highest mean.
+    fn ends(&self, field: &Field) -> Option<(f64, f64)> {
+        range(field.means().map(|mean| self.measure.factor * mean))
     }
 
     fn notes(&self, field: &Field, dropped: bool, more: Vec<String>) -> Vec<String> {
@@ -86,6 +111,9 @@ impl HeatFigure<'_> {
         }
         if dropped {
             notes.push(format!("The first {SIDE_MAX} columns and rows are drawn."));
+        }
+        if let Some((least, _)) = self.ends(field) {
+            notes.extend(notes::of_log(self.y_scale, least, false, std::iter::empty()));
         }
         notes.extend(more);
         notes
@@ -223,12 +251,7 @@ fn draw_empty(
 ) {
     canvas.rect("no-value", at, size, canvas.colours.empty, 1.0);
     let counts = cell.counts;
-    let why = match (counts.diverged, counts.failed, counts.unfinished) {
-        (0, 0, 0) => "–",
-        (0, 0, _) => "unfinished",
-        (0, _, _) => "failed",
-        (_, _, _) => "diverged",
-    };
+    let why = counts.why().unwrap_or("–");
     let is_short = text::width(why, SMALL_SIZE) + 4.0 <= size.0 && size.1 >= 14.0;
     let look = Type::new(SMALL_SIZE, canvas.colours.muted, Anchor::Middle);
     canvas.text("why", centre, look, if is_short { why } else { "–" });

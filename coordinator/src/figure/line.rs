@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::cells::{Axes, Cell, gather};
-use super::layout::{self, Legend, Rect, Sample};
+use super::error::FigureError;
+use super::layout::{self, Frame, Legend, PLOT_HEIGHT_MIN, PLOT_WIDTH_MIN, Sample};
 use super::notes;
 use super::palette::Mark;
 use super::panel::{self, Axis, Panel, Spread};
+use super::request::YScale;
 use super::scale::{Scale, range};
 use super::setting::{Setting, ranked};
 use super::svg::{Canvas, Stroke};
@@ -20,8 +22,12 @@ pub(super) const GROUPS_MAX: usize = 12;
 const DOTS_MAX: usize = 3_000;
 /// Points of a group that the description has.
 const DESCRIBED_MAX: usize = 16;
-/// From one group to the next where they stand at the same word.
+/// From one group to the next where they stand at the same word, and at the same number: less, for
+/// a number has a place of its own.
 const DODGE: f64 = 12.0;
+const NUMBER_DODGE: f64 = 5.0;
+/// Right of the panel.
+const RIGHT: f64 = 8.0;
 /// Trials stand beside their mean, which would hide them.
 const DOT_ASIDE: f64 = 7.0;
 
@@ -34,7 +40,7 @@ pub(super) struct LineFigure<'t> {
     pub measure: Measure,
     /// Name of the metric that chose, where one did.
     pub best_by: &'t str,
-    pub log_y: bool,
+    pub y_scale: YScale,
 }
 
 struct Group {
@@ -50,10 +56,12 @@ struct Spot {
     mean: f64,
     low: f64,
     high: f64,
+    /// Whether the axis has `low` and `high` themselves: else the spread goes on beyond it.
+    has: [bool; 2],
 }
 
 impl LineFigure<'_> {
-    pub fn draw(&self, mut canvas: Canvas) -> String {
+    pub fn draw(&self, mut canvas: Canvas) -> Result<String, FigureError> {
         let x = self.axes.x.unwrap_or(0);
         let x_name = &self.trials.params()[x];
         let mut keys = vec![x];
@@ -65,20 +73,41 @@ impl LineFigure<'_> {
         let title =
             format!("{}: {} against {}", self.subject, self.measure.name, words::param(x_name));
         let notes = self.notes(&groups, group_count, notes);
-        let area = layout::frame(&mut canvas, &title, &notes);
-        let x_axis = Axis::of_settings(words::param_label(x_name), &settings);
-        match self.y_axis(&groups, area.height) {
-            None => layout::empty(&mut canvas, area, &notes::nothing(self.trials)),
+        let legend = self.legend(&groups);
+        let frame = Frame { title: &title, notes: &notes, legend: &legend };
+        match self.y_axis(&groups, canvas.height) {
+            None => frame.draw_empty(&mut canvas, &notes::nothing(self.trials))?,
             Some(y_axis) => {
-                let area = self.legend(&groups).draw(&mut canvas, area);
-                let rect = plot_area(area, &x_axis, &y_axis, &groups);
-                let below = panel::below(&x_axis, rect.width);
-                let panel = Panel { rect, x: &x_axis, y: &y_axis };
-                panel.draw(&mut canvas, Some(&below));
-                self.draw_groups(&mut canvas, &panel, &groups, &settings);
+                let x_axis = Axis::of_settings(words::param_label(x_name), &settings);
+                self.draw_panel(&mut canvas, &frame, (x_axis, y_axis), &groups, &settings)?;
             }
         }
-        canvas.finish(&title, &self.description(&title, &groups, &notes))
+        Ok(canvas.finish(&title, &self.description(&title, &groups, &notes)))
+    }
+
+    /// `y` is the axis of a panel as high as the figure.
+    fn draw_panel(
+        &self,
+        canvas: &mut Canvas,
+        frame: &Frame<'_>,
+        (x, y): (Axis, Axis),
+        groups: &[Group],
+        settings: &[Setting],
+    ) -> Result<(), FigureError> {
+        // The signs of lost trials need room above it.
+        let top = if groups.iter().any(Group::has_lost) { 16.0 } else { 6.0 };
+        let left = panel::left_of(&y);
+        let height =
+            |width: f64| top + PLOT_HEIGHT_MIN + panel::below(&x, width - left - RIGHT).height;
+        let area = frame.draw(canvas, left + PLOT_WIDTH_MIN + RIGHT, &height)?;
+        let y = self.y_axis(groups, area.height).unwrap_or(y);
+        let left = panel::left_of(&y);
+        let below = panel::below(&x, area.width - left - RIGHT);
+        let rect = area.inset(left, top, RIGHT, below.height);
+        let panel = Panel { rect, x: &x, y: &y };
+        panel.draw(canvas, Some(&below));
+        self.draw_groups(canvas, &panel, groups, settings);
+        Ok(())
     }
 
     /// The groups that are drawn, in order, and how many there are.
@@ -131,10 +160,11 @@ impl LineFigure<'_> {
                 groups.len()
             ));
         }
-        let least = cells().filter_map(|(_, cell)| Some(cell.summary?.min));
-        if self.log_y && least.fold(f64::INFINITY, f64::min) <= 0.0 {
-            notes.push("Values of 0 have no place on a logarithmic axis.".into());
-        }
+        let summaries = || cells().filter_map(|(_, cell)| cell.summary);
+        let least = summaries().map(|it| it.min).fold(f64::INFINITY, f64::min);
+        let below = summaries().filter_map(|it| Some(it.mean - it.std?));
+        let is_log = self.ends(groups).is_some_and(|(_, is_log)| is_log);
+        notes.extend(notes::of_log(self.y_scale, least, is_log, below));
         notes.extend(more);
         notes
     }
@@ -155,21 +185,25 @@ impl LineFigure<'_> {
         legend
     }
 
-    fn y_axis(&self, groups: &[Group], height: f64) -> Option<Axis> {
+    /// Of the metric's axis, and whether it is logarithmic.
+    fn ends(&self, groups: &[Group]) -> Option<((f64, f64), bool)> {
         let factor = self.measure.factor;
         let summaries = || groups.iter().flat_map(|it| &it.cells).filter_map(|it| it.1.summary);
         let (low, high) = range(summaries().flat_map(|it| [factor * it.min, factor * it.max]))?;
         let with_spread = summaries().flat_map(|it| {
             let std = it.std.unwrap_or(0.0);
-            [factor * (it.mean - std).max(low.min(0.0) / factor), factor * (it.mean + std)]
+            let ends = [(it.mean - std).max(low.min(0.0) / factor), it.mean + std];
+            ends.map(|end| self.measure.within(factor * end))
         });
         let (spread_low, spread_high) = range(with_spread)?;
-        let is_log = low > 0.0 && (self.log_y || self.measure.may_be_log() && high / low > 100.0);
-        let ends = if is_log {
-            (low, high.max(spread_high))
-        } else {
-            with_zero((low.min(spread_low), high.max(spread_high)))
-        };
+        let auto = self.measure.may_be_log() && high / low > 100.0;
+        let is_log = self.y_scale.is_log((low, high), auto);
+        let ends = (low.min(spread_low), high.max(spread_high));
+        Some((if is_log { log_ends(low, ends) } else { with_zero(ends) }, is_log))
+    }
+
+    fn y_axis(&self, groups: &[Group], height: f64) -> Option<Axis> {
+        let (ends, is_log) = self.ends(groups)?;
         let scale = Scale::round(ends, is_log, ticks_of(height));
         Some(Axis::numbers(self.measure.label(), scale))
     }
@@ -183,25 +217,29 @@ impl LineFigure<'_> {
     ) {
         let has_dots = self.has_dots(groups);
         let is_words = matches!(panel.x.spread, Spread::Words(_));
+        let exact = |setting: &Setting| match setting {
+            Setting::Number(number) if !is_words => Some(panel.x.at(*number)),
+            Setting::Absent if !is_words => None,
+            setting => {
+                let rank = settings.iter().position(|it| it == setting)?;
+                Some(panel.x.at_rank(rank))
+            }
+        };
+        let places: Vec<f64> = settings.iter().filter_map(exact).collect();
+        let step = match are_beside(groups) {
+            true => dodge(&places, groups.len(), is_words, panel.rect.width),
+            false => 0.0,
+        };
         let mut taken = BTreeMap::new();
         for (at, group) in groups.iter().enumerate() {
             let middle = (groups.len() as f64 - 1.0) / 2.0;
-            let step = DODGE.min(0.6 * panel.rect.width / (settings.len() * groups.len()) as f64);
-            let dodge = if is_words { (at as f64 - middle) * step / panel.rect.width } else { 0.0 };
-            let place = |setting: &Setting| match setting {
-                Setting::Number(number) if !is_words => Some(panel.x.at(*number)),
-                Setting::Absent if !is_words => None,
-                setting => {
-                    let rank = settings.iter().position(|it| it == setting)?;
-                    Some(panel.x.at_rank(rank) + dodge)
-                }
-            };
+            let place = |setting: &Setting| Some(exact(setting)? + (at as f64 - middle) * step);
             canvas.begin("group", &group.label);
             if has_dots {
                 self.draw_dots(canvas, panel, group, &place);
             }
             self.draw_line(canvas, panel, group, &place);
-            draw_lost(canvas, panel, group, &mut taken, &place);
+            draw_lost(canvas, panel, group, &mut taken, &exact);
             canvas.end();
         }
     }
@@ -244,8 +282,10 @@ impl LineFigure<'_> {
             let y = |value: f64| panel.y.at(self.measure.factor * value);
             let std = summary.std.unwrap_or(0.0);
             let mean = y(summary.mean);
-            let (low, high) = (y(summary.mean - std), y(summary.mean + std));
-            let spot = |x| Spot { x, mean, low, high };
+            let ends = [summary.mean - std, summary.mean + std];
+            let [low, high] = ends.map(y);
+            let has = ends.map(|end| panel.y.has(self.measure.factor * end));
+            let spot = |x| Spot { x, mean, low, high, has };
             match place(setting) {
                 Some(x) => spots.push(spot(x)),
                 // Without the parameter of the axis: the same everywhere.
@@ -290,12 +330,34 @@ impl Group {
     }
 }
 
-/// Where the panel is: the signs of lost trials need room above it.
-fn plot_area(area: Rect, x: &Axis, y: &Axis, groups: &[Group]) -> Rect {
-    let top = if groups.iter().any(Group::has_lost) { 16.0 } else { 6.0 };
-    let left = panel::left_of(y);
-    let below = panel::below(x, area.width - left);
-    area.inset(left, top, 8.0, below.height)
+/// Whether several groups have a point at one place.
+fn are_beside(groups: &[Group]) -> bool {
+    let shown = |group: &Group| {
+        let cells = group.cells.iter().filter(|(_, cell)| cell.summary.is_some());
+        cells.map(|(setting, _)| setting.clone()).collect::<Vec<Setting>>()
+    };
+    let mut all: Vec<Setting> = groups.iter().flat_map(shown).collect();
+    let count = all.len();
+    all.sort();
+    all.dedup();
+    all.len() < count
+}
+
+/// From one group to the next, as a share of the axis: so little that those of one place stay
+/// nearer to it than to the next one, and on the axis.
+fn dodge(places: &[f64], groups: usize, is_words: bool, width: f64) -> f64 {
+    let mut sorted = places.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let gap = sorted.windows(2).map(|pair| pair[1] - pair[0]).fold(1.0, f64::min);
+    let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else { return 0.0 };
+    let edge = if is_words { 1.0 } else { 2.0 * first.min(1.0 - last) };
+    let wanted = if is_words { DODGE } else { NUMBER_DODGE } / width;
+    wanted.min((0.6 * gap).min(edge) / groups as f64).max(0.0)
+}
+
+/// Of a logarithmic axis: with spreads that end above 0, but none that would be most of it.
+pub(super) fn log_ends(least: f64, (low, high): (f64, f64)) -> (f64, f64) {
+    (if low > 0.1 * least { low } else { least }, high)
 }
 
 /// Ticks of a y axis of about this height.
@@ -315,14 +377,18 @@ fn draw_bar(canvas: &mut Canvas, panel: &Panel<'_>, mark: &Mark, spot: &Spot) {
     let stroke = Stroke { opacity: 0.85, ..Stroke::solid(mark.colour, 1.3) };
     let (low, high) = (panel.point(spot.x, spot.low), panel.point(spot.x, spot.high));
     canvas.line("spread", low, high, stroke);
-    for (x, y) in [low, high] {
-        canvas.line("cap", (x - CAP, y), (x + CAP, y), stroke);
+    for ((x, y), has) in [low, high].into_iter().zip(spot.has) {
+        if has {
+            canvas.line("cap", (x - CAP, y), (x + CAP, y), stroke);
+        }
     }
 }
 
 /// A line across, with its spread.
 fn draw_level(canvas: &mut Canvas, panel: &Panel<'_>, mark: &Mark, spot: &Spot) {
-    let points = [(0.0, spot.low), (1.0, spot.low), (1.0, spot.high), (0.0, spot.high)];
+    // An edge along the end of a logarithmic axis would be read as a value.
+    let low = if panel.y.is_log() && !spot.has[0] { spot.mean } else { spot.low };
+    let points = [(0.0, low), (1.0, low), (1.0, spot.high), (0.0, spot.high)];
     let points = points.map(|(x, y)| panel.point(x, y));
     canvas.polygon("level-spread", &points, mark.colour, 0.12);
     let stroke = Stroke { dash: mark.dash, ..Stroke::solid(mark.colour, 2.0) };

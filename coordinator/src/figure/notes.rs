@@ -1,7 +1,8 @@
 //! What a figure says about itself: what its spread is, and what is not in it.
 
 use super::cells::{Axes, Cell};
-use super::trials::{CONFIGS_MAX, Counts, Trials};
+use super::request::YScale;
+use super::trials::{CONFIGS_MAX, Counts, Trials, VALUES_MAX};
 use super::words::{counted, listed, param};
 
 /// The sentences below a figure of trials.
@@ -29,19 +30,41 @@ pub(super) fn of_trials(
     notes.extend(lost(counts, true));
     if trials.left_out > 0 {
         let left_out = counted(trials.left_out, "trial");
-        notes.push(format!("{left_out} beyond {CONFIGS_MAX} configs are left out."));
+        notes.push(format!(
+            "The first {CONFIGS_MAX} configs and {VALUES_MAX} values are shown; {left_out} beyond \
+             them are left out."
+        ));
     }
     notes
+}
+
+/// What a logarithmic axis cannot show. `below` are means less their deviations.
+pub(super) fn of_log(
+    asked: YScale,
+    least: f64,
+    is_log: bool,
+    mut below: impl Iterator<Item = f64>,
+) -> Option<String> {
+    if asked == YScale::Log && least <= 0.0 {
+        return Some("Values of 0 have no place on a logarithmic axis.".into());
+    }
+    let is_cut = is_log && below.any(|end| end <= 0.0);
+    is_cut.then(|| "A deviation down to 0 or less goes beyond the logarithmic axis.".into())
 }
 
 /// Trials that are in no mean.
 pub(super) fn lost(counts: Counts, with_unfinished: bool) -> Option<String> {
     let unfinished = if with_unfinished { counts.unfinished } else { 0 };
-    let kinds =
-        [(counts.diverged, "diverged"), (counts.failed, "failed"), (unfinished, "unfinished")];
+    let kinds = [
+        (counts.diverged, "diverged"),
+        (counts.failed, "failed"),
+        (counts.cancelled, "cancelled"),
+        (unfinished, "unfinished"),
+    ];
     let some = kinds.into_iter().filter(|(count, _)| *count > 0);
     let words: Vec<String> = some.map(|(count, kind)| format!("{count} {kind}")).collect();
-    let trials = if counts.lost() + unfinished == 1 { "trial" } else { "trials" };
+    let trials =
+        if counts.lost() + counts.cancelled + unfinished == 1 { "trial" } else { "trials" };
     (!words.is_empty()).then(|| format!("Not in the mean: {} {trials}.", listed(&words)))
 }
 

@@ -66,8 +66,15 @@ const VIRIDIS: [(u8, u8, u8); 10] = [
     (0xfd, 0xe7, 0x25),
 ];
 
-const MARKERS: [Marker; 6] =
-    [Marker::Circle, Marker::Square, Marker::Up, Marker::Diamond, Marker::Down, Marker::Cross];
+const MARKERS: [Marker; 7] = [
+    Marker::Circle,
+    Marker::Square,
+    Marker::Up,
+    Marker::Diamond,
+    Marker::Down,
+    Marker::Cross,
+    Marker::Plus,
+];
 
 const DASHES: [&str; 4] = ["", "7 3", "2 2.5", "9 3 2 3"];
 
@@ -89,11 +96,13 @@ impl Theme {
 }
 
 impl Colours {
-    /// Of the group at this place: no two of the first 84 are alike.
+    /// Of the group at this place: no two of the first 196 are alike, and each of the first seven
+    /// has a colour and a marker of its own.
     pub fn mark(&self, group: usize) -> Mark {
         Mark {
             colour: self.groups[group % self.groups.len()],
-            marker: MARKERS[group % MARKERS.len()],
+            // As many as colours: the second seven have others.
+            marker: MARKERS[(group + group / MARKERS.len()) % MARKERS.len()],
             dash: DASHES[group % DASHES.len()],
         }
     }
@@ -166,6 +175,11 @@ mod tests {
                     assert_ne!((a.colour, a.marker), (b.colour, b.marker));
                     assert_ne!((a.colour, a.dash), (b.colour, b.dash));
                 }
+            }
+            let marks: Vec<Mark> = (0..7).map(|group| colours.mark(group)).collect();
+            for (a, b) in marks.iter().flat_map(|a| marks.iter().map(move |b| (a, b))) {
+                assert_eq!(a == b, a.marker == b.marker, "curves have no dash of their own");
+                assert_eq!(a == b, a.colour == b.colour);
             }
         }
     }

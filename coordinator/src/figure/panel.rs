@@ -5,6 +5,7 @@ use super::scale::{Scale, Tick, wants_log};
 use super::setting::{Setting, numbers};
 use super::svg::{Anchor, Canvas, Point, Stroke, Type};
 use super::text;
+use super::words::{label_within, log_label};
 
 /// From an axis to its ticks' texts.
 const TICK_GAP: f64 = 6.0;
@@ -31,7 +32,9 @@ pub(super) enum Spread {
 }
 
 impl Axis {
+    /// A logarithmic one says so.
     pub fn numbers(label: String, (scale, ticks): (Scale, Vec<Tick>)) -> Axis {
+        let label = if scale.is_log() { log_label(&label) } else { label };
         Axis { label, spread: Spread::Numbers { scale, ticks } }
     }
 
@@ -62,6 +65,18 @@ impl Axis {
         match &self.spread {
             Spread::Numbers { scale, .. } => scale.at(value),
             Spread::Words(_) => 0.5,
+        }
+    }
+
+    pub fn is_log(&self) -> bool {
+        matches!(&self.spread, Spread::Numbers { scale, .. } if scale.is_log())
+    }
+
+    /// Whether it has a place for a number.
+    pub fn has(&self, value: f64) -> bool {
+        match &self.spread {
+            Spread::Numbers { scale, .. } => scale.has(value),
+            Spread::Words(_) => false,
         }
     }
 
@@ -197,7 +212,7 @@ impl Panel<'_> {
         let room = rect.height.max(40.0) + 16.0;
         let size = LABEL_SIZE.min(room / text::width(&self.y.label, 1.0)).max(10.0);
         let look = Type::new(size, canvas.colours.text, Anchor::Middle).turned(-90.0);
-        let label = text::shortened(&self.y.label, size, room + 0.1);
+        let label = label_within(&self.y.label, size, room + 0.1);
         canvas.text("label-y", (x, rect.centre().1), look, &label);
     }
 
@@ -221,7 +236,7 @@ impl Panel<'_> {
         }
         let y = rect.bottom() + below.height - 0.3 * LABEL_SIZE;
         let look = Type::new(LABEL_SIZE, colours.text, Anchor::Middle);
-        let label = text::shortened(&self.x.label, LABEL_SIZE, rect.width.max(80.0));
+        let label = label_within(&self.x.label, LABEL_SIZE, rect.width.max(80.0));
         canvas.text("label-x", (rect.centre().0, y), look, &label);
     }
 }

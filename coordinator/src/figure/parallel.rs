@@ -2,9 +2,11 @@
 
 use super::bar::{BAR_WIDTH, is_wide};
 use super::cells::{Axes, Cell, gather};
-use super::layout::{self, Rect, TICK_SIZE};
+use super::error::FigureError;
+use super::layout::{Frame, Legend, PLOT_HEIGHT_MIN, PLOT_WIDTH_MIN, Rect, TICK_SIZE};
 use super::notes;
 use super::panel::{Axis, Spread};
+use super::request::YScale;
 use super::scale::{Scale, range};
 use super::setting::{Setting, ranked};
 use super::svg::{Anchor, Canvas, Point, Stroke, Type};
@@ -16,6 +18,10 @@ use super::words::{self, Measure};
 const LINES_MAX: usize = 1_500;
 /// Axes of parameters that are drawn.
 const AXES_MAX: usize = 12;
+/// Room above the axes for two rows of names, and below them.
+const ABOVE: f64 = 2.0 * TICK_SIZE + 8.0;
+const BELOW: f64 = 10.0;
+const TICKS_WIDTH_MAX: f64 = 110.0;
 /// Configs that the description has.
 const DESCRIBED_MAX: usize = 5;
 
@@ -28,17 +34,17 @@ pub(super) struct ParallelFigure<'t> {
     pub subject: &'t str,
     pub measure: Measure,
     pub best_by: &'t str,
+    pub y_scale: YScale,
 }
 
 /// An axis with what tells where a setting lies on it.
 struct Upright {
-    name: String,
     axis: Axis,
     ranked: Vec<Setting>,
 }
 
 impl ParallelFigure<'_> {
-    pub fn draw(&self, mut canvas: Canvas) -> String {
+    pub fn draw(&self, mut canvas: Canvas) -> Result<String, FigureError> {
         let by: Vec<usize> = self.axes.by.iter().copied().take(AXES_MAX).collect();
         let cells = gather(self.trials, &self.axes.by, &self.axes.choice);
         let more = notes::of_trials(self.trials, &self.axes, &cells, self.best_by);
@@ -52,28 +58,35 @@ impl ParallelFigure<'_> {
         lines.sort_by(|a, b| mean(a).total_cmp(&mean(b)));
         let line_count = lines.len();
         lines.truncate(LINES_MAX);
-        let notes = self.notes(&lines, line_count, more);
-        let title = format!("{}: {} by parameter", self.subject, self.measure.name);
-        let area = layout::frame(&mut canvas, &title, &notes);
         let factor = self.measure.factor;
-        match range(lines.iter().map(|cell| factor * mean(cell))) {
-            None => layout::empty(&mut canvas, area, &notes::nothing(self.trials)),
+        let ends = range(lines.iter().map(|cell| factor * mean(cell)));
+        let mut notes = self.notes(&lines, line_count, cells.len() - line_count);
+        if let Some((least, _)) = ends {
+            notes.extend(notes::of_log(self.y_scale, least, false, std::iter::empty()));
+        }
+        notes.extend(more);
+        let title = format!("{}: {} by parameter", self.subject, self.measure.name);
+        let frame = Frame { title: &title, notes: &notes, legend: &Legend::default() };
+        match ends {
+            None => frame.draw_empty(&mut canvas, &notes::nothing(self.trials))?,
             Some(ends) => {
-                let metric = Scale::round(ends, is_wide(ends), 9);
-                let metric = Axis::numbers(self.measure.label(), metric);
+                let is_log = self.y_scale.is_log(ends, is_wide(ends));
+                let metric = Axis::numbers(self.measure.label(), Scale::round(ends, is_log, 9));
+                let (width, height) = Field::least(&uprights, &metric);
+                let area = frame.draw(&mut canvas, width, &|_| height)?;
                 let field = Field::new(area, &uprights, &metric);
                 let palette = canvas.colours;
                 // The best on top.
-                for cell in lines.iter().rev() {
+                for (rank, cell) in lines.iter().enumerate().rev() {
                     let place = metric.at(factor * mean(cell));
-                    let points = field.points(&uprights, cell, place);
+                    let points = field.points(&uprights, cell, place, rank);
                     draw_line(&mut canvas, &points, &palette.of_line(place), line_count);
                 }
                 field.draw_axes(&mut canvas, &uprights);
                 field.draw_metric(&mut canvas, uprights.len(), &metric);
             }
         }
-        canvas.finish(&title, &self.description(&title, &lines, &notes))
+        Ok(canvas.finish(&title, &self.description(&title, &lines, &notes)))
     }
 
     fn upright<'c>(&self, param: usize, settings: impl Iterator<Item = &'c Setting>) -> Upright {
@@ -82,13 +95,13 @@ impl ParallelFigure<'_> {
         let has_absent = ranked.contains(&Setting::Absent);
         let axis = match has_absent {
             // A place of its own for configs in which it has no effect.
-            true => Axis::of_words(String::new(), &ranked),
-            false => Axis::of_settings(String::new(), &ranked),
+            true => Axis::of_words(name, &ranked),
+            false => Axis::of_settings(name, &ranked),
         };
-        Upright { name, axis, ranked }
+        Upright { axis, ranked }
     }
 
-    fn notes(&self, lines: &[&Cell], line_count: usize, more: Vec<String>) -> Vec<String> {
+    fn notes(&self, lines: &[&Cell], line_count: usize, without: usize) -> Vec<String> {
         let mut notes = Vec::new();
         let sizes = lines.iter().map(|cell| cell.values.len());
         if let Some(replicates) = notes::replicates(self.trials.statistic(), sizes) {
@@ -100,7 +113,11 @@ impl ParallelFigure<'_> {
         if self.axes.by.len() > AXES_MAX {
             notes.push(format!("{AXES_MAX} of {} parameters are drawn.", self.axes.by.len()));
         }
-        notes.extend(more);
+        match without {
+            0 => {}
+            1 => notes.push("1 config without a value has no line.".into()),
+            _ => notes.push(format!("{without} configs without a value have no line.")),
+        }
         notes
     }
 
@@ -125,6 +142,14 @@ impl ParallelFigure<'_> {
     }
 }
 
+/// In pixels, within half of `ASIDE` each way: neighbours by rank are far from each other, and
+/// no two of a figure are the same.
+fn aside(rank: usize) -> f64 {
+    const ASIDE: f64 = 8.0;
+    const GOLDEN: f64 = 0.618_033_988_749_895;
+    ASIDE * ((rank as f64 * GOLDEN).fract() - 0.5)
+}
+
 fn draw_line(canvas: &mut Canvas, points: &[Point], colour: &str, lines: usize) {
     let (width, opacity) = if lines > 200 { (1.1, 0.45) } else { (1.8, 0.85) };
     canvas.shaded_polyline("config", points, colour, width, opacity);
@@ -133,27 +158,53 @@ fn draw_line(canvas: &mut Canvas, points: &[Point], colour: &str, lines: usize) 
 /// Where the axes stand.
 struct Field {
     rect: Rect,
+    /// Room left of the first axis.
+    left: f64,
+    /// Whether names that stand beside each other have no room.
+    is_crowded: bool,
     /// From one axis to the next.
     step: f64,
 }
 
 impl Field {
     fn new(area: Rect, uprights: &[Upright], metric: &Axis) -> Field {
-        let first = uprights.first().map_or(0.0, |it| ticks_width(&it.axis));
-        let name = text::width(&metric.label, TICK_SIZE) / 2.0;
-        let last = (BAR_WIDTH + 12.0 + ticks_width(metric)).max(name);
-        let rect = area.inset(first + 10.0, 2.0 * TICK_SIZE + 8.0, last, 10.0);
-        Field { rect, step: rect.width / uprights.len().max(1) as f64 }
+        let (first, last) = Field::beside(uprights, metric);
+        let rect = area.inset(first, ABOVE, last, BELOW);
+        let step = rect.width / uprights.len().max(1) as f64;
+        let names = uprights.iter().map(|it| &it.axis).chain([metric]);
+        let widths: Vec<f64> = names.map(|it| text::width(&it.label, TICK_SIZE)).collect();
+        let is_crowded = widths.windows(2).any(|it| (it[0] + it[1]) / 2.0 > step - 6.0);
+        Field { rect, left: first, is_crowded, step }
+    }
+
+    /// What is left of the first axis and right of the last.
+    fn beside(uprights: &[Upright], metric: &Axis) -> (f64, f64) {
+        let half = |axis: &Axis| text::width(&axis.label, TICK_SIZE) / 2.0;
+        let first = uprights.first().map_or(0.0, |it| {
+            // A longer name is cut.
+            (ticks_width(&it.axis) + 10.0).max(half(&it.axis).min(TICKS_WIDTH_MAX))
+        });
+        (first, (BAR_WIDTH + 12.0 + ticks_width(metric)).max(half(metric)))
+    }
+
+    /// The least area in which lines can be followed.
+    fn least(uprights: &[Upright], metric: &Axis) -> (f64, f64) {
+        const STEP_MIN: f64 = 36.0;
+        let (first, last) = Field::beside(uprights, metric);
+        let between = (STEP_MIN * uprights.len() as f64).max(PLOT_WIDTH_MIN);
+        (first + between + last, ABOVE + PLOT_HEIGHT_MIN + BELOW)
     }
 
     fn at(&self, axis: usize, place: f64) -> Point {
         (self.rect.x + axis as f64 * self.step, self.rect.bottom() - place * self.rect.height)
     }
 
-    fn points(&self, uprights: &[Upright], cell: &Cell, metric: f64) -> Vec<Point> {
+    /// Of the line of this rank, which is a little aside of others with the same settings.
+    fn points(&self, uprights: &[Upright], cell: &Cell, metric: f64, rank: usize) -> Vec<Point> {
         let mut points = Vec::with_capacity(uprights.len() + 1);
         for (at, upright) in uprights.iter().enumerate() {
-            points.push(self.at(at, upright.place(&cell.key[at])));
+            let (x, y) = self.at(at, upright.place(&cell.key[at]));
+            points.push((x, y + aside(rank)));
         }
         points.push(self.at(uprights.len(), metric));
         points
@@ -164,10 +215,10 @@ impl Field {
         for (at, upright) in uprights.iter().enumerate() {
             let (x, bottom) = self.at(at, 0.0);
             let top = self.rect.y;
-            canvas.begin("upright", &upright.name);
+            canvas.begin("upright", &upright.axis.label);
             canvas.line("axis", (x, top), (x, bottom), Stroke::solid(colours.axis, 1.5));
             self.draw_ticks(canvas, x, &upright.axis);
-            self.draw_name(canvas, at, x, &upright.name);
+            self.draw_name(canvas, at, x, &upright.axis.label);
             canvas.end();
         }
     }
@@ -195,12 +246,13 @@ impl Field {
         canvas.end();
     }
 
-    /// Names that are too long for their place stand in two rows.
+    /// Names that would touch each other stand in two rows.
     fn draw_name(&self, canvas: &mut Canvas, at: usize, x: f64, name: &str) {
-        let is_crowded = text::width(name, TICK_SIZE) > self.step - 6.0;
-        let row = if is_crowded && at % 2 == 1 { 1.25 * TICK_SIZE } else { 0.0 };
+        let row = if self.is_crowded && at % 2 == 1 { 1.25 * TICK_SIZE } else { 0.0 };
         let look = Type::new(TICK_SIZE, canvas.colours.text, Anchor::Middle);
-        let name = text::shortened(name, TICK_SIZE, 2.0 * self.step - 6.0);
+        let room = 2.0 * self.step - 6.0;
+        let room = if at == 0 { room.min(2.0 * self.left) } else { room };
+        let name = words::label_within(name, TICK_SIZE, room);
         canvas.text("axis-name", (x, self.rect.y - 10.0 - row), look, &name);
     }
 
@@ -215,7 +267,7 @@ impl Field {
             }
             above = y;
             canvas.line("axis", (x - 4.0, y), (x, y), Stroke::solid(colours.axis, 1.0));
-            let text = text::shortened(text, TICK_SIZE, (self.step - 12.0).max(40.0));
+            let text = text::shortened(text, TICK_SIZE, (self.step - 12.0).min(TICKS_WIDTH_MAX));
             let width = text::width(&text, TICK_SIZE);
             // Lines behind a text would hide it.
             let (at, size) =
@@ -240,5 +292,5 @@ impl Upright {
 
 fn ticks_width(axis: &Axis) -> f64 {
     let widths = axis.ticks().into_iter().map(|(_, text)| text::width(text, TICK_SIZE));
-    widths.fold(0.0, f64::max).min(110.0)
+    widths.fold(0.0, f64::max).min(TICKS_WIDTH_MAX)
 }

@@ -34,6 +34,30 @@ pub enum Kind {
     Parallel,
 }
 
+/// The scale of metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum YScale {
+    /// By what is shown
+    #[default]
+    Auto,
+    /// Even
+    Linear,
+    /// Logarithmic, where all values are above 0
+    Log,
+}
+
+impl YScale {
+    /// Whether values of this range are shown logarithmically; `auto` is what suits them.
+    pub(super) fn is_log(self, (low, _): (f64, f64), auto: bool) -> bool {
+        let wanted = match self {
+            YScale::Auto => auto,
+            YScale::Linear => false,
+            YScale::Log => true,
+        };
+        wanted && low > 0.0
+    }
+}
+
 /// A metric of trials against parameters.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plot {
@@ -53,8 +77,8 @@ pub struct Plot {
     pub best_by: Option<String>,
     /// `PARAMETER=VALUE`: only such trials.
     pub conditions: Vec<String>,
-    /// A logarithmic metric axis.
-    pub log_y: bool,
+    /// Of the metric.
+    pub y_scale: YScale,
     /// With trials that are no longer in the sweep's file.
     pub removed: bool,
 }
@@ -68,6 +92,8 @@ pub struct Curves {
     pub trial: Option<String>,
     /// Metrics of an epoch, `error` or `loss`; a panel each.
     pub metrics: Vec<String>,
+    /// Of the metrics.
+    pub y_scale: YScale,
     /// `PARAMETER=VALUE`: only such trials.
     pub conditions: Vec<String>,
     /// With trials that are no longer in the sweep's file.
@@ -84,9 +110,9 @@ pub struct Size {
 }
 
 impl Size {
-    /// Smaller ones cannot be read.
+    /// Smaller ones cannot be read; most figures need more.
     pub const MIN: Size = Size { width: 280, height: 200 };
-    /// Larger ones take too much memory as pixels.
+    /// Larger ones are no figures any more.
     pub const MAX: Size = Size { width: 4_000, height: 3_000 };
 }
 
@@ -190,11 +216,6 @@ impl Plot {
                 flag: "--x",
                 figure: "a parallel figure",
                 instead: "--by names its axes",
-            }),
-            (Kind::Heat | Kind::Parallel, _) if self.log_y => Err(FigureError::NotHere {
-                flag: "--log-y",
-                figure: "a heat map or a parallel figure",
-                instead: "their scale is logarithmic where values span a decade",
             }),
             (Kind::Heat, Some(by)) if by.len() != 1 => Err(FigureError::Rows { count: by.len() }),
             (Kind::Line | Kind::Heat | Kind::Parallel, _) => Ok(()),

@@ -74,6 +74,17 @@ impl Scale {
         Scale { low, high, log: false }
     }
 
+    pub fn is_log(&self) -> bool {
+        self.log
+    }
+
+    /// Whether the number is on the axis.
+    pub fn has(&self, value: f64) -> bool {
+        // An end that is a value but for its rounding is one.
+        let slack = 1e-9 * (self.high - self.low);
+        value >= self.low - slack && value <= self.high + slack && !(self.log && value <= 0.0)
+    }
+
     /// Where the number lies, 0 to 1: what is out of the axis lies at its end.
     pub fn at(&self, value: f64) -> f64 {
         let place = if self.log {

@@ -9,7 +9,7 @@ use super::text::FAMILY;
 /// Coordinates beyond this are cut off: they would lie far outside of any figure.
 const COORDINATE_MAX: f64 = 1e6;
 
-/// A rectangle of less is none.
+/// A rectangle of less is none, nor is a line.
 const SIDE_MIN: f64 = 0.01;
 
 /// How a line is drawn.
@@ -68,6 +68,7 @@ pub(super) enum Marker {
     Diamond,
     Down,
     Cross,
+    Plus,
 }
 
 /// A figure that is being drawn.
@@ -85,7 +86,11 @@ impl Canvas {
         canvas
     }
 
+    /// Nothing where it would have no length.
     pub fn line(&mut self, class: &str, from: Point, to: Point, stroke: Stroke) {
+        if (from.0 - to.0).abs().max((from.1 - to.1).abs()) < SIDE_MIN {
+            return;
+        }
         let _ = write!(
             self.body,
             r#"<line class="{class}" x1="{}" y1="{}" x2="{}" y2="{}""#,
@@ -173,7 +178,22 @@ impl Canvas {
     /// A marker with a thin edge of the background's colour, so that those that overlap can be
     /// told apart.
     pub fn marker(&mut self, class: &str, marker: Marker, at: Point, radius: f64, fill: &str) {
-        let edge = self.colours.background;
+        self.marker_of(class, marker, at, radius, (fill, self.colours.background));
+    }
+
+    /// A marker that is an outline.
+    pub fn hollow(&mut self, class: &str, marker: Marker, at: Point, radius: f64, colour: &str) {
+        self.marker_of(class, marker, at, radius, (self.colours.background, colour));
+    }
+
+    fn marker_of(
+        &mut self,
+        class: &str,
+        marker: Marker,
+        at: Point,
+        radius: f64,
+        (fill, edge): (&str, &str),
+    ) {
         let (x, y) = at;
         let r = radius;
         let corners: &[Point] = match marker {
@@ -197,7 +217,9 @@ impl Canvas {
                 let s = 1.25 * r;
                 &[(x, y - s), (x + s, y), (x, y + s), (x - s, y)]
             }
-            Marker::Cross => &cross(at, r),
+            // Turned by 45 degrees, a plus is a cross.
+            Marker::Cross => &plus(r).map(|it| (x + turned(it).0, y + turned(it).1)),
+            Marker::Plus => &plus(r).map(|it| (x + it.0, y + it.1)),
         };
         let _ = write!(self.body, r#"<polygon class="{class}" points=""#);
         self.points(corners);
@@ -272,10 +294,11 @@ impl Canvas {
     }
 }
 
-fn cross(at: Point, radius: f64) -> [Point; 12] {
+/// Around (0, 0).
+fn plus(radius: f64) -> [Point; 12] {
     const OUTER: f64 = 1.2;
     const INNER: f64 = 0.4;
-    let turns = [
+    let corners = [
         (-INNER, -OUTER),
         (INNER, -OUTER),
         (INNER, -INNER),
@@ -289,9 +312,12 @@ fn cross(at: Point, radius: f64) -> [Point; 12] {
         (-OUTER, -INNER),
         (-INNER, -INNER),
     ];
-    // Turned by 45 degrees: an x rather than a plus.
-    let half = std::f64::consts::FRAC_1_SQRT_2 * radius;
-    turns.map(|(x, y)| (at.0 + half * (x - y), at.1 + half * (x + y)))
+    corners.map(|(x, y)| (radius * x, radius * y))
+}
+
+fn turned((x, y): Point) -> Point {
+    let half = std::f64::consts::FRAC_1_SQRT_2;
+    (half * (x - y), half * (x + y))
 }
 
 /// Two decimals at most, no exponent.

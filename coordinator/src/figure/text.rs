@@ -58,6 +58,9 @@ pub(super) fn wrapped(text: &str, size: f64, width_max: f64, lines_max: usize) -
             Some(_) | None => lines.push(word.to_owned()),
         }
     }
+    if lines_max == 0 {
+        return Vec::new();
+    }
     if lines.len() > lines_max {
         let rest = lines.split_off(lines_max.saturating_sub(1)).join(" ");
         lines.push(rest);
@@ -89,7 +92,7 @@ mod tests {
         }
 
         #[test]
-        fn wrapped_lines_fit(text in any::<String>(), lines_max in 1..4usize) {
+        fn wrapped_lines_fit(text in any::<String>(), lines_max in 0..4usize) {
             let lines = wrapped(&text, 11.0, 200.0, lines_max);
             prop_assert!(lines.len() <= lines_max);
             prop_assert!(lines.iter().all(|line| width(line, 11.0) <= 200.0 + 1e-9));

@@ -13,7 +13,7 @@ use crate::query::{Shown, suggest};
 /// Configs that a figure holds.
 pub(super) const CONFIGS_MAX: usize = 20_000;
 /// Values that a figure holds: seeds of all configs.
-const VALUES_MAX: usize = 1_000_000;
+pub(super) const VALUES_MAX: usize = 1_000_000;
 /// Values of a parameter that an error lists.
 const KNOWN_MAX: usize = 20;
 
@@ -35,7 +35,8 @@ pub(super) struct Counts {
     pub values: u64,
     pub diverged: u64,
     pub failed: u64,
-    /// Pending, running and cancelled.
+    pub cancelled: u64,
+    /// Pending and running.
     pub unfinished: u64,
 }
 
@@ -44,7 +45,19 @@ impl Counts {
         self.values += other.values;
         self.diverged += other.diverged;
         self.failed += other.failed;
+        self.cancelled += other.cancelled;
         self.unfinished += other.unfinished;
+    }
+
+    /// Why there is no value.
+    pub fn why(&self) -> Option<&'static str> {
+        let kinds = [
+            (self.diverged, "diverged"),
+            (self.failed, "failed"),
+            (self.unfinished, "unfinished"),
+            (self.cancelled, "cancelled"),
+        ];
+        kinds.into_iter().find(|(count, _)| *count > 0).map(|(_, kind)| kind)
     }
 
     /// Those that ended without a result.
@@ -187,6 +200,7 @@ impl Trials {
             (Some(_), _) => counts.values = 1,
             (None, "diverged") => counts.diverged = 1,
             (None, "failed") => counts.failed = 1,
+            (None, "cancelled") => counts.cancelled = 1,
             (None, _) => counts.unfinished = 1,
         }
         self.add(settings, value, choosing, counts);

@@ -1,6 +1,7 @@
 //! Names of metrics and parameters as a figure writes them, with their units.
 
 use super::scale::short;
+use super::text;
 
 /// A metric: what its axis is called, and how its numbers are shown.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -62,6 +63,14 @@ impl Measure {
         }
     }
 
+    /// A value, kept within what the metric can be: a mean less its deviation may not be.
+    pub fn within(&self, value: f64) -> f64 {
+        match self.kind {
+            Kind::Percent => value.clamp(0.0, 100.0),
+            Kind::Loss | Kind::Count | Kind::Time | Kind::Other => value,
+        }
+    }
+
     /// Whether a range of more than two decades is shown logarithmically.
     pub fn may_be_log(&self) -> bool {
         matches!(self.kind, Kind::Loss)
@@ -113,6 +122,30 @@ pub(super) fn param_label(name: &str) -> String {
     }
 }
 
+/// The label of a logarithmic axis.
+pub(super) fn log_label(label: &str) -> String {
+    match label.strip_suffix(')') {
+        Some(start) => format!("{start}, log scale)"),
+        None => format!("{label} (log scale)"),
+    }
+}
+
+/// The label of an axis where there is so much room: its start, but always whether the axis is
+/// logarithmic.
+pub(super) fn label_within(label: &str, size: f64, width_max: f64) -> String {
+    const NAME_MIN: f64 = 30.0;
+    let parts = label.strip_suffix("log scale)").and_then(|start| start.rsplit_once(" ("));
+    match parts.filter(|_| text::width(label, size) > width_max) {
+        None => text::shortened(label, size, width_max),
+        Some((name, unit)) => {
+            let is_short = |mark: &String| width_max - text::width(mark, size) >= NAME_MIN;
+            let mark = Some(format!(" ({unit}log)")).filter(is_short);
+            let mark = mark.unwrap_or_else(|| " (log)".into());
+            text::shortened(name, size, width_max - text::width(&mark, size)) + &mark
+        }
+    }
+}
+
 /// `1 trial`, `2 trials`.
 pub(super) fn counted(count: u64, one: &str) -> String {
     if count == 1 { format!("{count} {one}") } else { format!("{count} {one}s") }
@@ -158,5 +191,13 @@ mod tests {
         assert_eq!(listed(&words(&["a", "b", "c"])), "a, b and c");
         assert_eq!(counted(1, "trial"), "1 trial");
         assert_eq!(counted(0, "trial"), "0 trials");
+        assert_eq!(log_label("test error (%)"), "test error (%, log scale)");
+        assert_eq!(log_label("loss"), "loss (log scale)");
+        let within = |label, width| label_within(label, 10.0, width);
+        assert_eq!(within("loss (log scale)", 200.0), "loss (log scale)");
+        assert_eq!(within("validation loss (log scale)", 90.0), "validation l… (log)");
+        assert_eq!(within("test error (%, log scale)", 100.0), "test error (%, log)");
+        assert_eq!(within("depth (hidden layers, log scale)", 80.0), "depth (log)");
+        assert_eq!(within("validation error (%)", 60.0), "validation…");
     }
 }

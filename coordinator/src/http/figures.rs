@@ -13,7 +13,7 @@ use super::api::{listed, problem};
 use super::cache::Made;
 use super::{Web, status, web_words};
 use crate::figure::{
-    Curves, Drawing, FigureError, Kind, Look, Plot, Question, Request, Theme, png,
+    Curves, Drawing, FigureError, Kind, Look, Plot, Question, Request, Theme, YScale, png_in_turn,
 };
 use crate::query::{QueryError, Reader};
 
@@ -31,7 +31,7 @@ pub(super) struct FigureQuery {
     by: Option<String>,
     pool: String,
     best_by: Option<String>,
-    log_y: bool,
+    y_scale: Option<String>,
     trial: Option<String>,
     metric: String,
     #[serde(rename = "where")]
@@ -77,13 +77,14 @@ impl FigureQuery {
             self.size.map(|it| it.parse().map_err(|why| format!("size: {why}"))).transpose()?;
         let conditions = listed(&self.conditions);
         let removed = self.removed;
+        let y_scale = self.y_scale.map_or(Ok(YScale::default()), |it| word("y_scale", &it))?;
         let plot = [&self.kind, &self.x, &self.y, &self.by, &self.best_by];
-        let of_plots = plot.iter().any(|it| it.is_some()) || self.log_y || !self.pool.is_empty();
+        let of_plots = plot.iter().any(|it| it.is_some()) || !self.pool.is_empty();
         let of_curves = self.trial.is_some() || !self.metric.is_empty();
         let request = match is_plot {
             true if of_curves => return Err("trial and metric are for curves".into()),
             false if of_plots => {
-                return Err("kind, x, y, by, pool, best_by and log_y are for plots".into());
+                return Err("kind, x, y, by, pool and best_by are for plots".into());
             }
             true => Request::Plot(Plot {
                 sweep,
@@ -94,13 +95,14 @@ impl FigureQuery {
                 pool: listed(&self.pool),
                 best_by: self.best_by,
                 conditions,
-                log_y: self.log_y,
+                y_scale,
                 removed,
             }),
             false => Request::Curves(Curves {
                 sweep,
                 trial: self.trial,
                 metrics: listed(&self.metric),
+                y_scale,
                 conditions,
                 removed,
             }),
@@ -119,7 +121,7 @@ fn word<W: ValueEnum>(name: &str, text: &str) -> Result<W, String> {
 }
 
 async fn make(web: &Web, asked: Asked, is_png: bool) -> Made {
-    let read = move |reader: &Reader| -> Result<Result<Bytes, FigureError>, QueryError> {
+    let read = move |reader: &Reader| -> Result<Result<String, FigureError>, QueryError> {
         let mut drawing = match Drawing::new(asked.request, asked.look) {
             Ok(drawing) => drawing,
             Err(error) => return Ok(Err(error)),
@@ -134,15 +136,16 @@ async fn make(web: &Web, asked: Asked, is_png: bool) -> Made {
                 }
             }
         }
-        let made = drawing.finish().and_then(|svg| match is_png {
-            true => png(&svg).map(Bytes::from),
-            false => Ok(Bytes::from(svg)),
-        });
-        Ok(made)
+        Ok(drawing.finish())
     };
-    let kind = if is_png { PNG } else { SVG };
-    match web.answers.read(read).await {
-        Ok(Ok(text)) => Made { status: StatusCode::OK, kind, text },
+    let made = match web.answers.read(read).await {
+        // Not in the turn of a reader, which others wait for.
+        Ok(Ok(svg)) if is_png => Ok(png_in_turn(svg).await.map(|png| (PNG, Bytes::from(png)))),
+        Ok(svg) => Ok(svg.map(|svg| (SVG, Bytes::from(svg)))),
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(Ok((kind, text))) => Made { status: StatusCode::OK, kind, text },
         Ok(Err(error)) if error.is_mistake() => failed(StatusCode::BAD_REQUEST, chain(&error)),
         Ok(Err(error)) => failed(StatusCode::INTERNAL_SERVER_ERROR, chain(&error)),
         Err(error) => failed(status(&error), chain(&error)),

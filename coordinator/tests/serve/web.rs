@@ -187,6 +187,9 @@ async fn api_says_what_is_wrong() {
         ("/sweeps/tiny/trials/0000000000000000", 404, "0000000000000000"),
         ("/sweeps/..%2f..%2fetc%2fpasswd", 404, "unknown sweep"),
         ("/sweeps/tiny/..%2f..%2f..%2fgradsweep.db", 404, "no such resource"),
+        ("/sweeps/tiny/plot.svg?y_scale=root", 400, "auto, linear, log are accepted"),
+        ("/sweeps/tiny/plot.svg?log_y=true", 400, "unknown field `log_y`"),
+        ("/sweeps/tiny/plot.png?size=9x9", 400, "280x200 to 4000x3000"),
         ("/nothing", 404, "openapi.json"),
     ];
     for (path, status, text) in cases {
