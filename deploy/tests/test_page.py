@@ -127,17 +127,28 @@ class Page(unittest.TestCase):
         self.assertEqual(complaints, [])
 
     def test_pages_fit_a_phone_in_light_and_dark(self):
-        with coordinator(*SWEEP) as (address, _):
+        with coordinator(*SWEEP, "--local") as (address, _):
             grounds = set()
             for dark in [False, True]:
                 with browser(390, 800, dark) as page:
-                    for path in PAGES:
+                    page.get(f"{address}/sweeps/quickstart")
+                    wait_for("the end", lambda: "12: 12 completed" in text(page))
+                    for path in [*PAGES, "/sweeps/quickstart?kind=heat"]:
                         page.get(address + path)
                         width = page.execute_script("return document.body.scrollWidth")
                         self.assertLessEqual(width, 390, path)
+                        self.check_layout(page, address + path)
+                        self.check_figures_are_legible(page, path)
                     ground = "return getComputedStyle(document.body).backgroundColor"
                     grounds.add(page.execute_script(ground))
             self.assertEqual(len(grounds), 2, grounds)
+
+    def check_figures_are_legible(self, page, path):
+        """A figure is made for the width that it is shown at: its letters keep their size."""
+        shown = "return [arguments[0].clientWidth, arguments[0].naturalWidth]"
+        for image in page.find_elements("css selector", "img"):
+            width, natural = page.execute_script(shown, image)
+            self.assertGreater(width / natural, 0.85, path)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,41 @@ async fn api_answers_as_its_document_says() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn api_takes_every_field_that_its_document_has() {
+    let Busy { server, trial, _state, worker: _worker, .. } = busy().await;
+    let document = api(&server, "/openapi.json").await.json();
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        let fields = operations["get"]["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+        let queries = || fields.iter().filter(|field| field["in"] == "query");
+        // What has no place on an axis is chosen.
+        let chooses = queries().any(|field| field["name"] == "best_by");
+        let path = path.replace("{sweep}", "tiny").replace("{format}", "csv");
+        let path = path.replace("{picture}", "svg");
+        for field in queries() {
+            let name = field["name"].as_str().expect("a name");
+            let example = match name {
+                "trial" => Value::from(trial.as_str()),
+                _ => field["example"].clone(),
+            };
+            let values = field["schema"]["enum"].as_array().cloned().unwrap_or(vec![example]);
+            for value in values {
+                let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                let mut query = format!("{path}?{name}={value}");
+                if chooses && name != "best_by" {
+                    query.push_str("&best_by=val_error");
+                }
+                let answer = api(&server, &query).await;
+                assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 50, "{asked}");
+    server.stop().await;
+}
+
 /// Holds a value against a schema of the document.
 fn check(document: &Value, schema: &Value, value: &Value, what: &str) {
     let mut whole = schema.clone();
