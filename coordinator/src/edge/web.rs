@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use maud::html;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,8 @@ const PROBE_PATHS: [&str; 2] = ["/live", "/ready"];
 const LOGIN_PATH: &str = "/login";
 const LOGOUT_PATH: &str = "/logout";
 const COOKIE: &str = "gradsweep_session";
+const LOGIN: &str = include_str!("login/login.html");
+const LOGOUT: &str = include_str!("login/logout.html");
 /// A request's head, cookies included, is well below; the longest address is a table's.
 const HEADER_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 64;
@@ -205,7 +208,8 @@ impl Edge {
         let shown = text(headers, &header::AUTHORIZATION);
         let wants_page = text(headers, &header::ACCEPT).is_some_and(|it| it.contains("text/html"));
         if self.is_secured() && shown.is_none() && wants_page && is_safe(request.method()) {
-            return Err(Box::new(Redirect::to(LOGIN_PATH).into_response()));
+            let next = request.uri().path_and_query().map_or("/", |address| address.as_str());
+            return Err(Box::new((StatusCode::UNAUTHORIZED, page("", next)).into_response()));
         }
         self.admit(Role::Client, shown, peer).map_err(refuse)
     }
@@ -258,13 +262,17 @@ fn refused(answer: Answer) -> Response {
 #[derive(serde::Deserialize)]
 struct LoginForm {
     token: String,
+    /// The page that was asked for.
+    #[serde(default)]
+    next: String,
 }
 
 async fn login_page(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
-    if !edge.is_secured() || edge.has_session(&headers) {
-        return Redirect::to("/").into_response();
+    match edge.is_secured() {
+        false => Redirect::to("/").into_response(),
+        true if edge.has_session(&headers) => in_frame(LOGOUT),
+        true => page("", "/"),
     }
-    page("")
 }
 
 async fn login(
@@ -273,11 +281,14 @@ async fn login(
     Form(form): Form<LoginForm>,
 ) -> Response {
     match edge.log_in(&form.token, &peer) {
-        Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
+        Ok(cookie) => {
+            let next = if is_local(&form.next) { &form.next } else { "/" };
+            ([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response()
+        }
         Err(answer) => {
             let status = refused(answer).status();
             let told = format!("<p role=\"alert\">Not logged in: {answer}.</p>");
-            (status, page(&told)).into_response()
+            (status, page(&told, &form.next)).into_response()
         }
     }
 }
@@ -290,10 +301,21 @@ async fn logout(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
     ([(header::SET_COOKIE, cookie)], Redirect::to(LOGIN_PATH)).into_response()
 }
 
-fn page(message: &str) -> Response {
+/// Whether this is an address of this host alone.
+fn is_local(address: &str) -> bool {
+    let is_path = address.starts_with('/') && !address.starts_with("//");
+    is_path && address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+}
+
+/// The form that leads to the page that was asked for.
+fn page(message: &str, next: &str) -> Response {
+    in_frame(&format!("{message}{}", LOGIN.replace("{{next}}", &html! { (next) }.into_string())))
+}
+
+fn in_frame(content: &str) -> Response {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'";
     let headers = [(header::CONTENT_SECURITY_POLICY, policy), (header::CACHE_CONTROL, "no-store")];
-    let html = include_str!("login.html").replace("{{message}}", message);
+    let html = include_str!("login/frame.html").replace("{{content}}", content);
     (headers, Html(html)).into_response()
 }
 

@@ -92,8 +92,10 @@ const HTML: &str = "Accept: text/html,application/xhtml+xml";
 #[tokio::test]
 async fn a_browser_logs_in_and_out() {
     let scene = Scene::start().await;
-    let sent = scene.ask(&get("/", &[HTML])).await;
-    assert_eq!((sent.status, sent.header("location")), (303, Some("/login")));
+    let asked = scene.ask(&get("/sweeps/tiny?rows=%22depth&x=1", &[HTML])).await;
+    assert_eq!(asked.status, 401);
+    let next = "name=\"next\" type=\"hidden\" value=\"/sweeps/tiny?rows=%22depth&amp;x=1\"";
+    assert!(asked.body.contains(next), "{}", asked.body);
     let page = scene.ask(&get("/login", &[HTML])).await;
     assert!(page.status == 200 && page.body.contains("<form method=\"post\" action=\"/login\">"));
     assert!(!page.body.contains("{{"), "{}", page.body);
@@ -105,6 +107,17 @@ async fn a_browser_logs_in_and_out() {
         assert_eq!(refused.header("set-cookie"), None);
     }
     let form = format!("token={}", token(&scene.tls.join("client")));
+    for (next, leads_to) in [
+        ("/sweeps/tiny?rows=depth%26x=1", "/sweeps/tiny?rows=depth&x=1"),
+        ("https://evil.example/", "/"),
+        ("//evil.example/", "/"),
+        ("/%5Cevil.example/", "/"),
+        ("/a%0D%0ALocation:+x", "/"),
+    ] {
+        let next = next.replace('?', "%3F").replace('=', "%3D");
+        let entered = scene.ask(&post("/login", &[], &format!("{form}&next={next}"))).await;
+        assert_eq!((entered.status, entered.header("location")), (303, Some(leads_to)));
+    }
     let entered = scene.ask(&post("/login", &[], &form)).await;
     assert_eq!((entered.status, entered.header("location")), (303, Some("/")));
     let cookie = entered.header("set-cookie").unwrap().to_owned();
@@ -117,7 +130,8 @@ async fn a_browser_logs_in_and_out() {
     let metrics = scene.ask(&get("/metrics", &[HTML, &session])).await;
     assert_eq!(metrics.status, 200);
     let again = scene.ask(&get("/login", &[HTML, &session])).await;
-    assert_eq!((again.status, again.header("location")), (303, Some("/")));
+    let way_out = "<form method=\"post\" action=\"/logout\">";
+    assert!(again.status == 200 && again.body.contains(way_out), "{}", again.body);
     let out = scene.ask(&post("/logout", &[&session], "")).await;
     assert_eq!((out.status, out.header("location")), (303, Some("/login")));
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
