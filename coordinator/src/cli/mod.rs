@@ -59,7 +59,7 @@ trials.parquet (a row per trial, with every parameter) and epochs.parquet (a row
 epoch), table.md, table.tex \
 and table.csv (as the sweep file's `table` says), expectations.json, and in \
 figures/ what the sweep has enough parameters for of plot, heat, parallel and curves, as SVG and \
-PNG.
+PNG. While the sweep runs its files are of moments that lie seconds apart.
 
 Reads only: running and pending trials go on.")]
     Export(ExportArgs),
