@@ -15,7 +15,7 @@ use common::ids::SweepName;
 use common::spec::Sweep;
 use common::telemetry::chain;
 use common::token::Token;
-use common::wire::TableRequest;
+use common::wire::{TablePart, TableRequest};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ use crate::http::{self, Web};
 use crate::local::{Local, LocalError};
 use crate::metrics::Metrics;
 use crate::progress::{AllDone, Announcement, Bars, Progress, Tables};
-use crate::query::{QueryError, Reader};
+use crate::query::{Class, Metric, QueryError, Reader};
 use crate::render::{self, Style};
 use crate::rpc::server::{self, ServerError, Services};
 use crate::store::endpoint::{self, Endpoint, EndpointError};
@@ -290,20 +290,47 @@ fn tables(state: PathBuf) -> Tables {
         let told = |error: QueryError| chain(&error);
         let reader = Reader::open(&state).map_err(told)?;
         let sweep = reader.sweep(name.as_str()).map_err(told)?;
-        let request = TableRequest { sweep: name.to_string(), ..TableRequest::default() };
+        let (parts, note) = own_table(&reader, name).map_err(told)?;
+        let claims = reader.expectations(name.as_str()).map_err(told)?.expectations;
+        let style = Style::of_stdout();
+        let text = render::sweep_table(&sweep, parts, &claims, style);
+        let mut text = text.map_err(|error| chain(&error))?;
+        if let Some(note) = note {
+            text.push_str(&format!("\n{note}\n"));
+        }
+        Ok(Announcement { text, contradicted: render::contradicted(&claims) })
+    };
+    Arc::new(table)
+}
+
+/// The table as the sweep's file has it, and what is to be said of it. An edit of the file may have
+/// left a parameter without a place, which must not keep claims from being judged.
+fn own_table(
+    reader: &Reader,
+    name: &SweepName,
+) -> Result<(Vec<TablePart>, Option<String>), QueryError> {
+    let read = |best_by: &str| {
+        let (sweep, best_by) = (name.to_string(), best_by.to_owned());
+        let request = TableRequest { sweep, best_by, ..TableRequest::default() };
         let mut parts = Vec::new();
         let mut keep = |part| {
             parts.push(part);
             ControlFlow::Continue(())
         };
-        reader.table(&request, &mut keep).map_err(told)?;
-        let claims = reader.expectations(name.as_str()).map_err(told)?.expectations;
-        let style = Style::of_stdout();
-        let text = render::sweep_table(&sweep, parts, &claims, style);
-        let text = text.map_err(|error| chain(&error))?;
-        Ok(Announcement { text, contradicted: render::contradicted(&claims) })
+        reader.table(&request, &mut keep).map(|()| parts)
     };
-    Arc::new(table)
+    match read("") {
+        Ok(parts) => Ok((parts, None)),
+        Err(error @ QueryError::NoAxis { .. }) => {
+            let best_by = Metric::ValError.name();
+            let note = format!("Each cell is the best config by {best_by}: {error}.");
+            Ok((read(best_by)?, Some(note)))
+        }
+        Err(error) if error.class() == Class::Invalid => {
+            Ok((Vec::new(), Some(format!("There is no table: {error}."))))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the worker of this host reaches the coordinator. Where TLS is spoken it gets a port of its

@@ -13,7 +13,6 @@ use super::source::Source;
 use super::{ExportArgs, Failure, figure};
 use crate::figure::{Curves, Drawing, Kind, Look, Plot, Request, png};
 use crate::options::Global;
-use crate::query::Metric;
 use crate::render::{self, Format, Style, TableWriter};
 
 /// What a result is from, by the columns of `--provenance`.
@@ -129,15 +128,12 @@ impl Folder {
     /// As SVG and PNG, those that the sweep has enough parameters for.
     async fn figures(&self, sweep: &str, source: &mut Source) -> Result<(), Failure> {
         fs::create_dir(self.partial.join("figures"))?;
-        let plot = |kind| Plot { sweep: sweep.into(), kind, ..Plot::default() };
-        // Two axes have no place for a third parameter: the best config of a cell will do.
-        let best_by = Some(Metric::ValError.name().to_owned());
-        let heat = Plot { best_by, ..plot(Kind::Heat) };
+        let plot = |kind| Request::Plot(Plot { sweep: sweep.into(), kind, ..Plot::default() });
         let curves = Request::Curves(Curves { sweep: sweep.into(), ..Curves::default() });
         for (name, request) in [
-            ("plot", Request::Plot(plot(Kind::Line))),
-            ("heat", Request::Plot(heat)),
-            ("parallel", Request::Plot(plot(Kind::Parallel))),
+            ("plot", plot(Kind::Line)),
+            ("heat", plot(Kind::Heat)),
+            ("parallel", plot(Kind::Parallel)),
             ("curves", curves),
         ] {
             match figure::svg(Drawing::new(request, Look::default())?, source).await {

@@ -20,7 +20,8 @@ without --y its metric, without --by its columns and whatever else varies. A poi
 the completed trials of a config, with their sample standard deviation; how many diverged, failed \
 or are unfinished stands below the figure. Errors are in percent.
 
-A heat map has --x as columns and --by as rows; a parallel figure an axis for each of --by.
+A heat map has --x as columns and --by as rows, and of what else varies the config with the lowest \
+val_error unless --best-by says another metric; a parallel figure an axis for each of --by.
 
 Reads only: running and pending trials go on.";
 

@@ -100,7 +100,8 @@ impl Source {
             return Ok(*client);
         }
         Err(Failure::Failed(anyhow::anyhow!(
-            "no coordinator runs on {}: this needs one; `coordinator --state {}` starts it",
+            "no coordinator runs on {}: this needs one; `coordinator --state {}` starts it (with \
+             --local it also trains here)",
             global.state.display(),
             global.state.display(),
         )))
@@ -318,6 +319,11 @@ pub(super) fn failure(status: Status) -> Failure {
         }
         Code::Unimplemented => Failure::Failed(anyhow::anyhow!(
             "the coordinator does not know this request; it is of another version"
+        )),
+        // What answers there is something, and speaks no gRPC.
+        Code::Unknown if status.message() == "transport error" => Failure::Failed(anyhow::anyhow!(
+            "no gRPC is spoken at this address; is it the port of the page (--http)? That of \
+             --listen is 50051 unless another was given"
         )),
         code => Failure::Failed(anyhow::anyhow!("the coordinator: {} ({code})", status.message())),
     }

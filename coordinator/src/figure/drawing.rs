@@ -57,7 +57,11 @@ enum Stage {
 
 impl Drawing {
     /// A figure to be drawn. Fails on mistakes that need no answer.
-    pub fn new(request: Request, look: Look) -> Result<Drawing, FigureError> {
+    pub fn new(mut request: Request, look: Look) -> Result<Drawing, FigureError> {
+        if let Request::Plot(Plot { kind: Kind::Heat, best_by, .. }) = &mut request {
+            // Two axes have no place for a third parameter: the best config of a cell will do.
+            best_by.get_or_insert_with(|| Metric::ValError.name().to_owned());
+        }
         request.check()?;
         request.conditions()?;
         Ok(Drawing {

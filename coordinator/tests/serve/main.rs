@@ -64,6 +64,16 @@ async fn claims_are_judged_below_the_table() {
     let text = output.text();
     let judged = "\n\nsweep tiny, claims: 1 supported\n\nsupported: depth does not matter\n";
     assert!(text.contains(judged), "{text}");
+
+    // A table without a place for a parameter, as an edit of the grid may leave it.
+    let narrow = format!("{SWEEP}{claims}table: {{rows: depth}}\n").replace("tiny", "narrow");
+    let server = Server::start(state.path(), &narrow).await;
+    let output = server.output.clone();
+    assert_eq!(server.ended().await, End::Done(AllDone::default()));
+    let text = output.text();
+    assert!(text.contains(&judged.replace("tiny", "narrow")), "{text}");
+    let note = "Each cell is the best config by val_error: `activation` varies on neither axis";
+    assert!(text.contains(note) && text.contains("\n    3  25.0"), "{text}");
 }
 
 #[tokio::test]

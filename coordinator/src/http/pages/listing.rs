@@ -23,7 +23,7 @@ const TRIALS_MAX: usize = 50_000;
 
 /// Which trials, in which order.
 #[derive(Deserialize, Default, Clone)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Filter {
     /// A state; empty: any.
     state: String,
@@ -138,6 +138,9 @@ fn words<'f>(find: &'f str, columns: &[TableColumn]) -> Result<Vec<Word<'f>>, St
     let mut words = Vec::new();
     for word in find.split_whitespace() {
         let Some((name, text)) = word.split_once('=') else {
+            if word.contains(['<', '>']) {
+                return Err(format!("Words and NAME=VALUE are looked for, not `{word}`"));
+            }
             words.push(Word { at: None, unit: Unit::Plain, text: word, number: None });
             continue;
         };
@@ -191,7 +194,9 @@ fn select(
             || state.is_some_and(|at| plain(&row.cells[at]) == filter.state);
         of_state && words.iter().all(|word| word.fits(row))
     });
-    if let Some(at) = place(&filter.sort) {
+    if !filter.sort.is_empty() {
+        let at = place(&filter.sort);
+        let at = at.ok_or_else(|| format!("There is no column `{}`", filter.sort))?;
         rows.sort_by(|a, b| compare(&a.cells[at], &b.cells[at], filter.down));
     }
     let found = rows.len();
@@ -347,7 +352,6 @@ mod tests {
         assert_eq!(listing(&by("test_error", true)), ["a", "c", "b", "d"]);
         assert_eq!(listing(&by("depth", true)), ["b", "c", "a", "d"]);
         assert_eq!(listing(&by("state", false)), ["a", "c", "b", "d"]);
-        assert_eq!(listing(&by("nothing", true)), ["a", "b", "c", "d"]);
     }
 
     #[test]
@@ -363,6 +367,7 @@ mod tests {
         let columns = [TableColumn { name: "depth".into(), ..TableColumn::default() }];
         let wrong = words("dept=2", &columns).err().expect("no such column");
         assert_eq!(wrong, "There is no column `dept`; did you mean `depth`?");
+        assert!(words("depth>2", &columns).is_err());
         let failed = Filter { state: "failed".into(), page: 9, ..Filter::default() };
         assert_eq!(listing(&failed), ["b"]);
     }

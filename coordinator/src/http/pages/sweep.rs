@@ -29,7 +29,7 @@ const KINDS: [(&str, &str); 2] = [("heat", "heat map"), ("parallel", "parallel c
 
 /// What the results show; empty is what the sweep file says.
 #[derive(Deserialize, Default, Clone)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Layout {
     rows: String,
     columns: String,
@@ -68,14 +68,12 @@ impl Layout {
     fn plot_query(&self) -> String {
         let (rows, columns) = (listed(&self.rows), listed(&self.columns));
         let first = |params: &[String]| params.first().cloned().unwrap_or_default();
-        let (x, by, best_by) = match &*self.kind {
-            // Two axes have no place for a third parameter: the best config of a cell will do.
-            "heat" => {
-                let best_by = if self.best_by.is_empty() { "val_error" } else { &self.best_by };
-                (first(&columns), first(&rows), best_by)
-            }
-            "parallel" => (String::new(), [rows, columns].concat().join(","), &*self.best_by),
-            _ => (first(&rows), String::new(), &*self.best_by),
+        let (x, by) = match &*self.kind {
+            "heat" => (first(&columns), first(&rows)),
+            "parallel" => (String::new(), [rows, columns].concat().join(",")),
+            // Where nothing is chosen among, every parameter needs a place.
+            _ if self.best_by.is_empty() => (first(&rows), String::new()),
+            _ => (first(&rows), [rows.get(1..).unwrap_or_default(), &columns].concat().join(",")),
         };
         query([
             ("kind", &self.kind),
@@ -83,7 +81,7 @@ impl Layout {
             ("by", &by),
             ("y", &self.metric),
             ("pool", &self.pool),
-            ("best_by", best_by),
+            ("best_by", &self.best_by),
         ])
     }
 }
