@@ -67,6 +67,8 @@ where
     F: Future<Output = Result<Page, AnswerError>>,
 {
     let address = uri.path_and_query().map_or("/", |address| address.as_str());
+    // It is moved from hand to hand until somebody waits for it.
+    let make = Box::pin(make);
     let make = async {
         match make.await {
             Ok(page) => {
