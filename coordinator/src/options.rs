@@ -109,7 +109,7 @@ pub struct ServeOptions {
     /// Address for workers and clients (gRPC); port 0 takes a free one
     #[arg(long, value_name = "ADDR", env = "GRADSWEEP_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
-    /// Address for /metrics, /live and /ready; port 0 takes a free one
+    /// Address of the page at /, the API, /metrics, /live and /ready; port 0 takes a free one
     #[arg(long, value_name = "ADDR", env = "GRADSWEEP_HTTP", default_value = "127.0.0.1:9600")]
     pub http: SocketAddr,
     /// Takes connections with a certificate of the CA in --credentials alone, on both addresses

@@ -1,7 +1,7 @@
 //! The commands that change what runs: they need a running coordinator, and return when what they
 //! did is stored.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use common::wire::{ActOnSweepRequest, ActedResponse, ApplySweepRequest, DrainWorkerRequest};
 
@@ -43,7 +43,17 @@ pub(super) async fn apply(args: &ApplyArgs, global: &Global) -> Result<(), Failu
     if !done.held.is_empty() {
         line.push_str(&format!("; none is handed out, {}", done.held));
     }
-    tell(&line)
+    tell(&line)?;
+    if done.again && done.unchanged == 0 && done.removed > 0 {
+        // Of another file by a name that is taken, for one.
+        writeln!(
+            io::stderr().lock(),
+            "warning: no trial of the earlier file is in this one; their results are kept, and \
+             `--set name=NEW` makes this one a sweep of its own: apply the earlier file again, then \
+             this one by another name"
+        )?;
+    }
+    Ok(())
 }
 
 /// `pause`.

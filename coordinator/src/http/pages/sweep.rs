@@ -112,6 +112,8 @@ pub(super) async fn page(
         let of = name.clone();
         let claims = web.answers.read(move |reader| reader.expectations(&of)).await?;
         let table = table(&web, layout.request(&name)).await;
+        // Where it has no place for something, the figure has none either.
+        let has_table = table.is_ok();
         let address = format!("/sweeps/{}", encoded(&name));
         let body = html! {
             section #progress {
@@ -130,7 +132,7 @@ pub(super) async fn page(
                 }
             }
             (results_section(&sweep, &layout, table))
-            (figures(&sweep, &layout))
+            @if has_table { (figures(&sweep, &layout)) }
             (claims_section(&claims.expectations))
             @if !sweep.failures.is_empty() {
                 section #failures {
