@@ -328,8 +328,10 @@ fn files(folder: &Path, suffix: &str, into: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).expect("a folder of the workspace can be read") {
         let path = entry.expect("its entries too").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with('.') || ["target", "dist", "data"].contains(&name) && is_at_root(&path)
-        {
+        // The fuzz targets are a workspace of their own, with a folder of builds of its own.
+        let is_built = name == "target" && path.join("../Cargo.lock").exists();
+        let is_left_out = ["dist", "data"].contains(&name) && is_at_root(&path);
+        if name.starts_with('.') || is_built || is_left_out {
             continue;
         }
         if path.is_dir() {

@@ -49,8 +49,8 @@ pub(super) async fn apply(args: &ApplyArgs, global: &Global) -> Result<(), Failu
         writeln!(
             io::stderr().lock(),
             "warning: no trial of the earlier file is in this one; their results are kept, and \
-             `--set name=NEW` makes this one a sweep of its own: apply the earlier file again, then \
-             this one by another name"
+             `--set name=NEW` makes this one a sweep of its own: apply the earlier file again, \
+             then this one by another name"
         )?;
     }
     Ok(())
