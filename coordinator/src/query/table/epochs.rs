@@ -52,9 +52,9 @@ impl Reader {
         columns.push(column("epoch", ColumnType::Integer));
         columns.extend(EPOCH_METRICS.map(|metric| column(metric, ColumnType::Number)));
         let mut parts = Parts::new(columns, "", sink);
-        let mut page = identity.page(None)?;
+        let mut page = identity.page(None, false)?;
         while let Some(last) = page.last() {
-            let next = identity.page(Some(last))?;
+            let next = identity.page(Some(last), false)?;
             for member in &page {
                 let start = identity.cells(member)?;
                 if self.history(member.trial, &start, &mut parts)?.is_break() {

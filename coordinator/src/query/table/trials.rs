@@ -100,12 +100,17 @@ impl<'r> Identity<'r> {
     }
 
     /// The members after `last`, a page of them.
-    pub fn page(&self, last: Option<&Member>) -> Result<Vec<Member>, QueryError> {
+    pub fn page(
+        &self,
+        last: Option<&Member>,
+        with_params: bool,
+    ) -> Result<Vec<Member>, QueryError> {
         let after = last.map_or((-1, i64::MIN), |member| (member.place, member.trial.row));
         let snapshot = self.reader.snapshot()?;
         let metrics = Metric::ALL.map(|metric| format!("o.{}", metric.name())).join(", ");
         let provenance = PROVENANCE.map(|(name, _)| match name {
-            "params" => "c.params".into(),
+            // Long, and most tables have no place for it.
+            "params" => "CASE WHEN ?6 THEN c.params END".into(),
             name => format!("o.{name}"),
         });
         let provenance = provenance.join(", ");
@@ -120,7 +125,7 @@ impl<'r> Identity<'r> {
         let wrong = self.reader.wrong("the trials");
         let mut statement = snapshot.prepare_cached(&sql).map_err(wrong)?;
         let mut rows = statement
-            .query((self.sweep.id, after.0, after.1, self.removed, PAGE_TRIALS))
+            .query((self.sweep.id, after.0, after.1, self.removed, PAGE_TRIALS, with_params))
             .map_err(wrong)?;
         let mut page = Vec::new();
         while let Some(row) = rows.next().map_err(wrong)? {
@@ -192,9 +197,9 @@ impl Reader {
         }
         let mut parts = Parts::new(columns, "", sink);
         let mut repeated = Repeated::default();
-        let mut page = identity.page(None)?;
+        let mut page = identity.page(None, request.provenance)?;
         while let Some(last) = page.last() {
-            let next = identity.page(Some(last))?;
+            let next = identity.page(Some(last), request.provenance)?;
             for member in &page {
                 let mut cells = identity.cells(member)?;
                 cells.push(text_cell(member.state.as_str()));
